@@ -1,0 +1,1 @@
+"""Ways to train and sample: TRL everywhere, Unsloth with vLLM on one NVIDIA GPU."""

@@ -1,0 +1,61 @@
+"""What a stage is given: the run's folder, recipe and store, and the way to report progress and hear a stop request."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunFolder, RunWriter
+
+
+class Stopped(Exception):
+    """A stop request was honoured; what was done so far is on disk."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class Run:
+    """One attempt at a run, as the stages see it. A stage is a function `stage(run)`."""
+
+    folder: RunFolder
+    recipe: Recipe
+    writer: RunWriter
+    stop_requested: Callable[[], bool] = _never  # cheap; asked at least once a second
+    stage: str = "prepare"
+    attempt: int = 1
+    _started: float = field(default_factory=time.monotonic, repr=False)
+    _done_at_start: float = field(default=0.0, repr=False)
+
+    def begin(self, stage: str, attempt: int) -> None:
+        """Enter a stage: its row says running, and the estimate of the time left starts anew."""
+        self.stage, self.attempt = stage, attempt
+        self._started, self._done_at_start = time.monotonic(), -1.0
+        self.writer.set_status(stage=stage)
+        self.writer.set_stage(stage, attempt=attempt, state="running", started=time.time(), ended=None,
+                              done=0, total=None, unit="", message="", seconds_left=None)
+
+    def progress(self, done: float, total: float | None, unit: str, message: str = "") -> None:
+        """Report `done` of `total` units (steps, rows, questions); estimates the seconds left from this attempt's pace."""
+        if self._done_at_start < 0:
+            self._done_at_start, self._started = done, time.monotonic()
+        gained, seconds = done - self._done_at_start, time.monotonic() - self._started
+        left = (total - done) * seconds / gained if total is not None and gained > 0 else None
+        self.writer.set_stage(self.stage, done=done, total=total, unit=unit, message=message, seconds_left=left)
+
+    def metrics(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Record metric values of a step of the current stage. Keys as in the design: `reward/total`, `sft/loss`, …"""
+        self.writer.add_metrics(self.stage, self.attempt, step, values)
+
+    def event(self, level: str, text: str, step: int | None = None, data: Mapping[str, Any] | None = None) -> None:
+        """Add a line for people: info, warning or error. Also printed to the log."""
+        print(f"[{level}] {text}", flush=True)
+        self.writer.add_event(level, text, self.stage, step, data)
+
+    def check_stop(self) -> None:
+        """Raise Stopped when a stop was asked for."""
+        if self.stop_requested():
+            raise Stopped
