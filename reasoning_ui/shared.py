@@ -1,0 +1,107 @@
+"""What every tab is given: the home, and the hidden textboxes that hold the choices which the tabs share.
+
+A choice (model, data, rewards, current run) is text in a hidden textbox: any handler may take it as an input,
+return a new value for it, or listen to its `change`. Not `gr.State`, which opens a connection per browser tab;
+the textboxes are copied into the browser's own storage (`gr.BrowserState`), so a reload finds them again.
+"""
+
+import functools
+import html
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gradio as gr
+from pydantic import ValidationError
+
+from pipeline.errors import StudioError
+from pipeline.recipe import DataStep, ModelStep, RewardsStep, Step
+
+if TYPE_CHECKING:
+    from pipeline.studio_home import StudioHome
+
+StepType = TypeVar("StepType", bound=Step)
+
+TAB_NAMES = {
+    "start": "Start", "data": "Data", "rewards": "Rewards", "train": "Train",
+    "live": "Live", "compare": "Compare", "export": "Export", "runs": "Runs",
+}
+
+
+@dataclass
+class Shared:
+    """The state of one page, and the few facts about this app that tabs depend on."""
+
+    home: "StudioHome"
+    demo: gr.Blocks
+    run: gr.Textbox  # id of the run that is looked at; empty when there is none
+    model: gr.Textbox  # ModelStep as JSON
+    data: gr.Textbox  # DataStep as JSON
+    rewards: gr.Textbox  # RewardsStep as JSON
+    timer: gr.Timer  # ticks once a second
+    tabs: gr.Tabs | None = None  # set before the tabs are built; go to a tab with `go_to(name)`
+    on_space: bool = False
+    allow_custom_code: bool = True
+    extras: dict[str, Any] = field(default_factory=dict)  # components that one tab offers to another, by name
+
+
+def hidden_textbox(label: str, value: str = "") -> gr.Textbox:
+    """A textbox that nobody sees but whose `change` fires (visible=False would silence it)."""
+    return gr.Textbox(value, label=label, visible="hidden", interactive=True, elem_id=f"shared-{label}")
+
+
+def go_to(tab: str) -> gr.Tabs:
+    """The update that, returned for `shared.tabs`, opens a tab: one of TAB_NAMES."""
+    return gr.Tabs(selected=tab)
+
+
+def model_step(text: str | None) -> ModelStep:
+    """The chosen model from `shared.model`; the default where the text is empty or outdated."""
+    return _step(ModelStep, text)
+
+
+def data_step(text: str | None) -> DataStep:
+    """The chosen dataset from `shared.data`; the default where the text is empty or outdated."""
+    return _step(DataStep, text)
+
+
+def rewards_step(text: str | None) -> RewardsStep:
+    """The chosen rewards from `shared.rewards`; the default where the text is empty or outdated."""
+    return _step(RewardsStep, text)
+
+
+def guard(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an event handler: a StudioError becomes a message on the page, in its own words."""
+    if inspect.isgeneratorfunction(fn):
+
+        @functools.wraps(fn)
+        def stream(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from fn(*args, **kwargs)
+            except StudioError as error:
+                raise in_words(error) from error
+
+        return stream
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except StudioError as error:
+            raise in_words(error) from error
+
+    return call
+
+
+def in_words(error: StudioError) -> gr.Error:
+    """The page's message for an error; its text is data, so it is escaped, and stays until it is read."""
+    text = "<br>".join(html.escape(line) for line in str(error).splitlines())
+    return gr.Error(text, duration=None, title="This needs a change", print_exception=False)
+
+
+def _step(step: type[StepType], text: str | None) -> StepType:
+    try:
+        return step.model_validate_json(text) if text else step()
+    except ValidationError:
+        return step()
