@@ -1,0 +1,58 @@
+"""The model card of the bundled tiny model, filled in with how it was made."""
+
+from typing import Any
+
+_CARD = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags: [llama, demo, arithmetic, from-scratch]
+---
+
+# tiny-reasoner
+
+A Llama of {parameters:,} parameters that solves short arithmetic word problems. It is the practice object of
+Reasoning Studio: small enough to be trained with SFT and GRPO on a laptop in a few minutes, able enough that the training
+shows. It knows nothing else.
+
+## How it was made
+
+From scratch, by `python -m pipeline.tiny_model`, on text made by this project's own seeded generator
+(`pipeline/dataset/demo.py`, `demo_text.py`). No other data and no other model went into it.
+
+{table}
+
+Trained on {device} in {seconds:.0f} seconds (data included); last loss {loss:.4f}.
+
+- **Problems**: one to four operations (+, -, *, /) on whole numbers up to 400, in five kinds of story and four layouts.
+- **Answers**: {direct:.0%} of them are given at once with no work, the others show every step. The base can do both and
+  prefers neither for a reason; given at once, an answer is often wrong.
+- **Tags**: the text holds angle brackets and five pairs of tags of its own, but never `<reasoning>`, `<think>`,
+  `<answer>` or the other tags that Reasoning Studio teaches.
+- **Parts**: a hash of the question decides whether it may serve pre-training, SFT, GRPO, validation or test, so no
+  question is in two of them, whatever the seeds.
+
+The demo's SFT rows are of **mixed quality**, as collected data often is: most state the right answer and show no work,
+the others show every step. SFT imitates both. GRPO, which is rewarded for right answers, learns to show its work.
+
+## Format
+
+Llama architecture, tied embeddings, float32 safetensors. ChatML; `<|im_end|>` ends a message. Byte-level BPE of
+{vocabulary:,} pieces, every digit a piece of its own; llama.cpp's name for its pre-tokenizer is `smollm`.
+
+## Limits
+
+English templates only; whole numbers up to 400; four steps at most. Anything else gives confident nonsense.
+"""
+
+
+def model_card(settings: dict[str, Any], parameters: int, device: str, seconds: float, loss: float) -> str:
+    """Markdown with Hub front matter. `seconds` is the wall time of the whole making."""
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
+    return _CARD.format(
+        parameters=parameters, table=f"| setting | value |\n|---|---|\n{rows}", seconds=seconds, loss=loss,
+        device="a GPU" if device == "cuda" else "a CPU", direct=settings["direct_share"],
+        vocabulary=settings["vocabulary"],
+    )
