@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS metrics (
     key TEXT NOT NULL, value REAL, time REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS metrics_by_key ON metrics (key, id);
 CREATE INDEX IF NOT EXISTS metrics_by_step ON metrics (stage, step);
+CREATE INDEX IF NOT EXISTS metrics_by_series ON metrics (stage, key, step, value);
 CREATE TABLE IF NOT EXISTS groups (
     id INTEGER PRIMARY KEY, stage TEXT NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
     position INTEGER NOT NULL, prompt TEXT NOT NULL, reference TEXT, time REAL NOT NULL,

@@ -1,0 +1,151 @@
+"""Questions to the recorded groups: those of a step, filtered and ordered; one with its completions; text search over
+all steps; one prompt followed through training. Pure reading, each answered from an index or a bounded scan.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.run_folder import RunReader
+
+PAGE = 20
+
+FILTERS: dict[str, str] = {  # name -> condition; the words for people are in LABELS
+    "all": "1",
+    "all_wrong": "right = 0",
+    "all_right": "right = size AND size > 0",
+    "mixed": "right > 0 AND right < size",
+    "truncated": "truncated > 0",
+    "equal": "spread = 0",
+}
+ORDERS: dict[str, str] = {
+    "step": "step, position",
+    "newest": "id DESC",
+    "best": "mean_total DESC, id",
+    "worst": "mean_total IS NULL, mean_total, id",
+    "spread": "spread DESC, id",
+}
+LABELS = {
+    "all": "All groups", "all_wrong": "All answers wrong", "all_right": "All answers right",
+    "mixed": "Some right, some wrong", "truncated": "With cut-off answers",
+    "equal": "All rewards equal (taught nothing)",
+    "step": "In order", "newest": "Newest first", "best": "Best reward first", "worst": "Worst reward first",
+    "spread": "Widest spread first",
+}
+STAGES_WITH_GROUPS = ("grpo", "dry_run")
+
+
+@dataclass(frozen=True)
+class GroupQuery:
+    """Which groups. `step` None means all steps; `prompt` the exact text of one prompt."""
+
+    stage: str = "grpo"
+    step: int | None = None
+    prompt: str | None = None
+    filter: str = "all"
+    order: str = "step"
+    offset: int = 0
+    limit: int = PAGE
+
+
+def groups(reader: RunReader, query: GroupQuery) -> list[dict[str, Any]]:
+    """One page of groups, without their completions. An unknown filter or order means all, in order."""
+    where = ["stage = :stage", FILTERS.get(query.filter, "1")]
+    if query.step is not None:
+        where.append("step = :step")
+    if query.prompt is not None:
+        where.append("prompt = :prompt")
+    order = ORDERS.get(query.order, ORDERS["step"])
+    return reader.rows(
+        f"SELECT * FROM groups WHERE {' AND '.join(where)} ORDER BY {order} LIMIT :limit OFFSET :offset",
+        {"stage": query.stage, "step": query.step, "prompt": query.prompt,
+         "limit": query.limit, "offset": max(0, query.offset)})
+
+
+def group(reader: RunReader, group_id: int) -> dict[str, Any] | None:
+    """One group with its `completions`, or None."""
+    rows = reader.rows("SELECT * FROM groups WHERE id = ?", (group_id,))
+    return rows[0] | {"completions": reader.completions_of(group_id)} if rows else None
+
+
+def neighbours(reader: RunReader, row: dict[str, Any]) -> tuple[int | None, int | None]:
+    """The ids of the groups recorded just before and just after one, in the same stage."""
+    before = reader.rows("SELECT id FROM groups WHERE id < ? AND stage = ? ORDER BY id DESC LIMIT 1",
+                         (row["id"], row["stage"]))
+    after = reader.rows("SELECT id FROM groups WHERE id > ? AND stage = ? ORDER BY id LIMIT 1",
+                        (row["id"], row["stage"]))
+    return before[0]["id"] if before else None, after[0]["id"] if after else None
+
+
+def nearest_step(reader: RunReader, stage: str, step: int) -> int | None:
+    """The step nearest to `step` that has groups; the earlier one when two are as near."""
+    rows = reader.rows(
+        "SELECT * FROM (SELECT step FROM groups WHERE stage = :stage AND step <= :step ORDER BY step DESC LIMIT 1) "
+        "UNION SELECT * FROM (SELECT step FROM groups WHERE stage = :stage AND step > :step ORDER BY step LIMIT 1)",
+        {"stage": stage, "step": step})
+    return min((r["step"] for r in rows), key=lambda s: (abs(s - step), s), default=None)
+
+
+def step_range(reader: RunReader, stage: str) -> tuple[int, int] | None:
+    """First and last step with groups, or None."""
+    rows = reader.rows("SELECT (SELECT min(step) FROM groups WHERE stage = :stage) AS first, "
+                       "(SELECT max(step) FROM groups WHERE stage = :stage) AS last", {"stage": stage})
+    return (rows[0]["first"], rows[0]["last"]) if rows and rows[0]["first"] is not None else None
+
+
+def follow(reader: RunReader, prompt: str, stage: str = "grpo", limit: int = 500) -> list[dict[str, Any]]:
+    """Each time a prompt came: id, step, mean, best and worst total, right, size; in order."""
+    return reader.rows(
+        "SELECT id, step, mean_total, best, worst, right, truncated, size FROM groups "
+        "WHERE prompt = ? AND stage = ? ORDER BY id LIMIT ?", (prompt, stage, limit))
+
+
+def fts_query(text: str) -> str:
+    """What a person typed as an FTS5 query: every word must occur, "quoted words" together, word* as a beginning.
+
+    Everything else that FTS5 would read as syntax is only text.
+
+    >>> fts_query('seven "of 9" app* AND x-y')
+    '"seven" "of 9" "app"* "AND" "x" "y"'
+    """
+    parts = []
+    for phrase, word in re.findall(r'"([^"]*)"|(\S+)', text):
+        if phrase:
+            parts.append(_quoted(" ".join(re.findall(r"\w+", phrase))))
+            continue
+        pieces = re.findall(r"\w+", word)
+        parts += [_quoted(piece) for piece in pieces]
+        if pieces and word.endswith("*"):
+            parts[-1] += "*"
+    return " ".join(part for part in parts if part != '""')
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits of a search, newest first: completion and group ids, step, reward, and the text around the hit."""
+
+    hits: list[dict[str, Any]]
+    count: int
+    more: bool  # the count stopped at its limit
+
+
+def search(reader: RunReader, text: str, before: int | None = None, limit: int = PAGE, count_to: int = 1000) -> Found:
+    """Completions of all steps whose text matches. `before` (a completion's id) gives the next page."""
+    query = fts_query(text)
+    if not query:
+        return Found([], 0, False)
+    marked = "snippet(completions_search, 0, char(1), char(2), '…', 16)"
+    hits = reader.rows(
+        f"SELECT s.rowid AS id, {marked} AS snippet, c.group_id, c.position, c.total, c.advantage, g.step, g.stage, "
+        "g.prompt FROM completions_search s JOIN completions c ON c.id = s.rowid JOIN groups g ON g.id = c.group_id "
+        "WHERE s.rowid IN (SELECT rowid FROM completions_search WHERE completions_search MATCH :query "
+        "AND rowid < :before ORDER BY rowid DESC LIMIT :limit) AND completions_search MATCH :query "
+        "ORDER BY s.rowid DESC", {"query": query, "before": before or 2**62, "limit": limit})
+    counted = reader.rows("SELECT count(*) AS n FROM (SELECT 1 FROM completions_search "
+                          "WHERE completions_search MATCH ? LIMIT ?)", (query, count_to + 1))
+    number = counted[0]["n"] if counted else 0
+    return Found(hits, min(number, count_to), number > count_to)
+
+
+def _quoted(words: str) -> str:
+    return '"' + words.replace('"', '""') + '"'
