@@ -1,0 +1,248 @@
+"""How much memory a recipe needs, bar by bar, and the batch that fills what is there. Pure arithmetic, no torch.
+
+The peak of a stage is what stays (weights, adapter, its gradient and optimizer, runtime) plus the larger of what the
+learning step holds for a moment (activations, token scores) and what sampling holds. The terms follow the counts in
+Korthikanti et al. (https://arxiv.org/abs/2205.05198), with fewer constants: with gradient checkpointing one input per
+layer is kept and one layer is recomputed at a time. CONSTANTS holds every number that is not derived from the model.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipeline.hardware import GIB, Hardware
+from pipeline.model_check import trainable_parameters
+from pipeline.model_facts import ModelFacts
+from pipeline.recipe import Recipe
+
+ADAPTER_BYTES = 16  # per adapter weight: float32 value, gradient, and Adam's two moments
+WEIGHT_BYTES = {"16bit": 2.0, "8bit": 1.02, "fp8": 1.02, "4bit": 0.5 + 4 / 64}  # nf4: a float32 scale for 64 weights
+CPU_WEIGHT_BYTES = 4.0  # a CPU trains in float32
+CONSTANTS = {
+    "gpu_runtime_gib": 0.9,  # CUDA context, cuBLAS workspaces, kernels
+    "cpu_runtime_gib": 0.65,  # Python with torch, transformers and trl imported
+    "vllm_graphs_gib": 0.6,  # captured CUDA graphs, beside the share that vLLM was given
+    "layer_hidden": 18,  # activations of one layer per token, in multiples of the hidden size …
+    "layer_intermediate": 4,  # … and of the MLP's inner size
+    "scores_bytes": 10,  # per token and vocabulary entry: 16-bit logits, float32 copy, gradient
+    "keep_free": 0.08,  # share of the device left for fragmentation
+}
+
+
+class Bar(NamedTuple):
+    """One part of the memory: its name, GiB, and what it is in words."""
+
+    name: str
+    gib: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage needs on one device, and what the device has."""
+
+    stage: str
+    bars: tuple[Bar, ...]
+    capacity_gib: float
+
+    @property
+    def total_gib(self) -> float:
+        """Sum of the bars."""
+        return sum(bar.gib for bar in self.bars)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the stage fits with a little kept free."""
+        return self.total_gib <= self.capacity_gib * (1 - CONSTANTS["keep_free"])
+
+
+class Change(NamedTuple):
+    """One setting to lower: the words of its button, where it is in the recipe, the new value, the total after it."""
+
+    label: str
+    path: tuple[str, str]
+    value: Any
+    total_gib: float
+
+
+class Plan(NamedTuple):
+    """Batch, accumulation and vLLM share that fill the device with the same answers per learning step."""
+
+    batch_size: int
+    accumulation: int
+    gpu_memory_share: float | None
+    words: str
+
+
+def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
+    """The bars of supervised fine-tuning."""
+    tokens = recipe.sft.batch_size * recipe.model.max_length
+    bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
+            _scores(facts, tokens, hardware, "the whole text")]
+    return Estimate("SFT", tuple(bars), _capacity(hardware))
+
+
+def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
+    """The bars of GRPO. With vLLM its share of the GPU is taken for the whole stage."""
+    grpo = recipe.grpo
+    prompt = max(recipe.model.max_length - grpo.max_completion_tokens, 1)
+    answers = grpo.batch_size * grpo.max_completion_tokens
+    bars = [*_standing(recipe, facts, hardware),
+            _activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
+            _scores(facts, answers, hardware, "the answers")]
+    if _vllm(recipe, hardware):
+        bars += _vllm_bars(recipe, facts, hardware)
+    else:
+        cache = grpo.batch_size * grpo.accumulation * recipe.model.max_length * kv_bytes_per_token(facts, hardware)
+        bars.append(Bar("KV cache", cache / GIB, "keys and values of the answers being sampled"))
+    return Estimate("GRPO", tuple(bars), _capacity(hardware))
+
+
+def estimates(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Estimate]:
+    """The estimates of the stages that the recipe runs."""
+    wanted = [(recipe.sft.enabled, estimate_sft), (recipe.grpo.enabled, estimate_grpo)]
+    return [estimate(recipe, facts, hardware) for enabled, estimate in wanted if enabled]
+
+
+def kv_bytes_per_token(facts: ModelFacts, hardware: Hardware) -> float:
+    """Keys and values of one token in all layers."""
+    return 2 * facts.layers * facts.kv_heads * facts.head_dim * (2 if hardware.gpus else 4)
+
+
+def lower_to_fit(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Change]:
+    """Single changes that lower the largest stage, the ones after which everything fits first; none when all fits."""
+    now = max((e.total_gib for e in estimates(recipe, facts, hardware)), default=0.0)
+    if all(e.fits for e in estimates(recipe, facts, hardware)):
+        return []
+    found = []
+    for label, step, name, value in _candidates(recipe, hardware):
+        changed = with_value(recipe, step, name, value)
+        if changed is None:
+            continue
+        after = estimates(changed, facts, hardware)
+        total = max(e.total_gib for e in after)
+        if total < now - 0.01:
+            found.append((not all(e.fits for e in after), Change(label, (step, name), value, total)))
+    return [change for _, change in sorted(found, key=lambda pair: (pair[0], pair[1].total_gib))]
+
+
+def plan_batch(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Plan | None:
+    """The largest GRPO batch that fits, with as much accumulation as keeps the answers per step; None if none fits."""
+    target, group = recipe.grpo.completions_per_step, recipe.grpo.num_generations
+    sizes = [size for size in range(target, 0, -1) if target % size == 0]
+    for size in sizes:
+        if target * recipe.model.gpus % group:
+            break
+        share = _best_share(recipe, facts, hardware, size, target // size)
+        if share is not None:
+            words = f"{size} answers at a time, {target // size} times per learning step"
+            if _vllm(recipe, hardware):
+                return Plan(size, target // size, share, f"{words}; {share:.0%} of the GPU for vLLM")
+            return Plan(size, target // size, None, words)
+    return None
+
+
+def with_value(recipe: Recipe, step: str, name: str, value: Any) -> Recipe | None:
+    """The recipe with one setting changed, or None where that makes it invalid."""
+    return _with(recipe, {step: {name: value}})
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _with(recipe: Recipe, changes: dict[str, dict[str, Any]]) -> Recipe | None:
+    values = recipe.model_dump()
+    for step, new in changes.items():
+        values[step] |= new
+    try:
+        return Recipe.model_validate(values)
+    except ValueError:
+        return None
+
+
+def _vllm(recipe: Recipe, hardware: Hardware) -> bool:
+    return bool(hardware.gpus) and recipe.model.fast_inference
+
+
+def _capacity(hardware: Hardware) -> float:
+    return hardware.device_memory_gib if hardware.gpus else hardware.available_gib
+
+
+def _weights_gib(recipe: Recipe, facts: ModelFacts, hardware: Hardware, precision: str) -> float:
+    if not hardware.gpus:
+        return facts.parameters * CPU_WEIGHT_BYTES / GIB
+    rest = facts.parameters - facts.linear_parameters
+    return (facts.linear_parameters * WEIGHT_BYTES[precision] + rest * 2) / GIB
+
+
+def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar]:
+    """What a stage holds from its beginning to its end."""
+    adapter = trainable_parameters(facts, recipe.lora.rank, recipe.lora.targets) * ADAPTER_BYTES / GIB
+    runtime = CONSTANTS["gpu_runtime_gib" if hardware.gpus else "cpu_runtime_gib"]
+    return [
+        Bar("Weights", _weights_gib(recipe, facts, hardware, recipe.model.precision), "the model itself, frozen"),
+        Bar("Adapter and optimizer", adapter, "trained weights, their gradient and Adam's two moments"),
+        Bar("Runtime", runtime, "the libraries, before any model is loaded"),
+    ]
+
+
+def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware) -> Bar:
+    size = 2 if hardware.gpus else 4
+    layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
+    if recipe.lora.gradient_checkpointing:
+        values, why = facts.layers * facts.hidden + layer, "one input per layer, and one layer recomputed at a time"
+    else:
+        values, why = facts.layers * layer, "everything the backward pass needs, in all layers"
+    return Bar("Activations", tokens * values * size / GIB, why)
+
+
+def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, of: str) -> Bar:
+    per_entry = CONSTANTS["scores_bytes"] if hardware.gpus else 12
+    return Bar("Token scores", tokens * facts.vocabulary * per_entry / GIB, f"a score for every word piece at {of}")
+
+
+def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar]:
+    share = recipe.model.gpu_memory_share * hardware.device_memory_gib
+    weights = min(_weights_gib(recipe, facts, hardware, recipe.model.precision), share)
+    return [
+        Bar("vLLM weights", weights, "the model a second time, for sampling"),
+        Bar("vLLM KV cache", share - weights, "the rest of vLLM's share: keys and values of the answers being sampled"),
+        Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast"),
+    ]
+
+
+def _candidates(recipe: Recipe, hardware: Hardware) -> list[tuple[str, str, str, Any]]:
+    model, sft, grpo, lora = recipe.model, recipe.sft, recipe.grpo, recipe.lora
+    found: list[tuple[str, str, str, Any]] = []
+    for size in (grpo.batch_size // 2, grpo.batch_size // 4):
+        found.append((f"GRPO batch size {size}", "grpo", "batch_size", size))
+    for size in (sft.batch_size // 2, sft.batch_size // 4):
+        found.append((f"SFT batch size {size}", "sft", "batch_size", size))
+    if not lora.gradient_checkpointing:
+        found.append(("Gradient checkpointing on", "lora", "gradient_checkpointing", True))
+    if _vllm(recipe, hardware):
+        for share in (0.6, 0.4, 0.3, 0.2):
+            if share < model.gpu_memory_share:
+                found.append((f"vLLM share {share:.0%}", "model", "gpu_memory_share", share))
+    if hardware.gpus and model.precision == "16bit":
+        found.append(("4-bit base", "model", "precision", "4bit"))
+    found.append((f"Sequence length {model.max_length // 2}", "model", "max_length", model.max_length // 2))
+    return found
+
+
+def _best_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, batch: int, times: int) -> float | None:
+    """The vLLM share for a batch: enough for all answers of a step at once, at most what is left; None if none fits."""
+    changes: dict[str, dict[str, Any]] = {"grpo": {"batch_size": batch, "accumulation": times}}
+    if not _vllm(recipe, hardware):
+        changed = _with(recipe, changes)
+        return 0.0 if changed and estimate_grpo(changed, facts, hardware).fits else None
+    tokens = batch * times * recipe.model.max_length
+    weights = _weights_gib(recipe, facts, hardware, recipe.model.precision)
+    needed = weights + tokens * kv_bytes_per_token(facts, hardware) / GIB + 0.5
+    floor = weights + 2 * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
+    capacity = hardware.device_memory_gib
+    for gib in (needed, (needed + floor) / 2, floor):
+        share = round(min(max(gib / capacity + 0.02, 0.05), 0.95), 2)
+        changed = _with(recipe, changes | {"model": {"gpu_memory_share": share}})
+        if changed and estimate_grpo(changed, facts, hardware).fits:
+            return share
+    return None

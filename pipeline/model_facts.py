@@ -1,0 +1,261 @@
+"""What a model is: its architecture, size and layers, read without loading it.
+
+Reads config.json, the tokenizer's files and the headers of the safetensors files, of a folder or over the network; no
+weights are loaded, no code of the model is run, and torch is not imported.
+"""
+
+import functools
+import importlib.util
+import json
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import EngineError
+
+TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-reasoner"
+QUANTISED = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed-tensors",
+             "fp8": "FP8", "aqlm": "AQLM", "hqq": "HQQ", "mxfp4": "MXFP4"}
+NOT_LORA = ("embed", "lm_head", "norm", "wte", "wpe", "router", "gate.weight")
+LAYER = re.compile(r"\.\d+\.")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's shape. `linears` maps a linear layer's name, such as q_proj, to the (out, in) of each of that name."""
+
+    source: str
+    architecture: str
+    model_type: str
+    parameters: int
+    size_bytes: int
+    layers: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    kv_heads: int
+    head_dim: int
+    positions: int | None
+    has_chat_template: bool
+    linears: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights in the layers' linear parts, which quantisation shrinks; embeddings stay in 16 bit."""
+        return sum(a * b for shapes in self.linears.values() for a, b in shapes)
+
+
+def read_facts(source: str, revision: str | None = None) -> ModelFacts:
+    """The facts of the bundled model (`tiny`), a folder, or a Hub id. Raises EngineError in words."""
+    folder = local_folder(source, revision)
+    if folder is not None:
+        return _facts_of_folder(source, folder)
+    return _facts_of_hub(source, revision)
+
+
+def local_folder(source: str, revision: str | None = None) -> Path | None:
+    """The folder of a model that is on this machine already (the Hub's cache included), or None for one to fetch."""
+    if source == "tiny":
+        return TINY
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1:
+        raise EngineError(f"There is no folder {source}: give the path of a model folder, or a Hub id like owner/name.")
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(source, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise EngineError(f"{source!r} is neither a folder on this machine nor a Hub id like owner/name.") from error
+    cached = Path(config).parent if isinstance(config, str) else None
+    return cached if cached and any(cached.glob("*.safetensors")) else None
+
+
+def check_config(source: str, config: Mapping[str, Any]) -> str:
+    """The architecture of a config.json that can be trained. Raises EngineError for one that cannot, in words."""
+    if "auto_map" in config and not _known_architecture(config):
+        raise EngineError(f"{source} brings its own Python code to load it, and code of strangers is not run here: "
+                          "choose a model whose architecture transformers knows.")
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method:
+        raise EngineError(f"{source} is already quantised ({QUANTISED.get(method, method)}). Training and merging need "
+                          "the 16-bit original: choose that one, and 4bit as the precision if memory is short.")
+    names = config.get("architectures") or []
+    if not names:
+        raise EngineError(f"The config.json of {source} names no architecture, so it is not a language model that "
+                          "transformers can load.")
+    name = str(names[0])
+    if not name.endswith(("ForCausalLM", "LMHeadModel")):
+        raise EngineError(f"{source} is a {name}, not a causal language model: it cannot write text token after token. "
+                          "Choose a model whose config.json says …ForCausalLM.")
+    if not _known_architecture(config):
+        raise EngineError(f"The installed transformers does not know the architecture {name} of {source}: choose "
+                          "another model, or update transformers.")
+    return name
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _facts_of_folder(source: str, folder: Path) -> ModelFacts:
+    if not (folder / "config.json").is_file():
+        raise EngineError(_without_config(source, folder))
+    config = _read_json(folder / "config.json")
+    architecture = check_config(source, config)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise EngineError(_without_weights(source, [path.name for path in folder.iterdir()]))
+    shapes: dict[str, list[int]] = {}
+    for path in files:
+        shapes |= _header(path)
+    return _facts(source, architecture, config, shapes, sum(f.stat().st_size for f in files), _has_template(folder))
+
+
+def _facts_of_hub(source: str, revision: str | None) -> ModelFacts:
+    import httpx
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        NotASafetensorsRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=15)
+        names = [s.rfilename for s in info.siblings or []]
+        if "config.json" not in names:
+            raise EngineError(f"{source} on the Hub has no config.json: it is not a model that transformers can load."
+                              + (" GGUF files cannot be trained." if any(n.endswith(".gguf") for n in names) else ""))
+        config = _read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
+        architecture = check_config(source, config)
+        if not any(name.endswith(".safetensors") for name in names):
+            raise EngineError(_without_weights(source, names))
+        metadata = HfApi().get_safetensors_metadata(source, revision=revision)
+        shapes = {n: t.shape for f in metadata.files_metadata.values() for n, t in f.tensors.items()}
+        size = sum(s.size or 0 for s in info.siblings or [] if s.rfilename.endswith(".safetensors"))
+        template = "chat_template.jinja" in names
+        if not template and "tokenizer_config.json" in names:
+            path = hf_hub_download(source, "tokenizer_config.json", revision=revision)
+            template = bool(_read_json(Path(path)).get("chat_template"))
+        return _facts(source, architecture, config, shapes, size, template)
+    except GatedRepoError as error:
+        raise EngineError(f"{source} is gated: open https://huggingface.co/{source}, accept its conditions, log in "
+                          "with `hf auth login` or set HF_TOKEN, and start the app again.") from error
+    except RevisionNotFoundError as error:
+        raise EngineError(f"{source} has no revision {revision!r}: leave it empty for the newest.") from error
+    except RepositoryNotFoundError as error:
+        raise EngineError(f"There is no model {source} on the Hub, and no such folder here. Check the spelling; a "
+                          "private model needs `hf auth login` or HF_TOKEN.") from error
+    except (EntryNotFoundError, NotASafetensorsRepoError) as error:
+        raise EngineError(_without_weights(source, [])) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, HfHubHTTPError) and status:
+            raise EngineError(f"The Hub answered {status} for {source}: try again later.") from error
+        raise EngineError(f"{source} is not on this machine and the Hub cannot be reached: connect to the network, or "
+                          "give a model folder. `tiny` needs no network.") from error
+
+
+def _facts(source: str, architecture: str, config: Mapping[str, Any], shapes: Mapping[str, list[int]], size: int,
+           template: bool) -> ModelFacts:
+    def number(*names: str, default: int = 0) -> int:
+        return next((int(config[n]) for n in names if isinstance(config.get(n), int)), default)
+
+    hidden = number("hidden_size", "n_embd", "d_model")
+    heads = number("num_attention_heads", "n_head", default=1)
+    linears: dict[str, list[tuple[int, int]]] = {}
+    for name, shape in shapes.items():
+        if len(shape) == 2 and LAYER.search(name) and name.endswith(".weight") and not _left_out(name):
+            linears.setdefault(name.split(".")[-2], []).append((shape[0], shape[1]))
+    return ModelFacts(
+        source=source, architecture=architecture, model_type=str(config.get("model_type", "")),
+        parameters=sum(prod(shape) for shape in shapes.values()), size_bytes=size,
+        layers=number("num_hidden_layers", "n_layer"), hidden=hidden,
+        intermediate=number("intermediate_size", "n_inner", default=4 * hidden), vocabulary=number("vocab_size"),
+        kv_heads=number("num_key_value_heads", default=heads),
+        head_dim=number("head_dim", default=hidden // max(heads, 1)),
+        positions=number("max_position_embeddings", "n_positions") or None, has_chat_template=template,
+        linears={name: tuple(found) for name, found in linears.items()})
+
+
+def _left_out(name: str) -> bool:
+    return any(part in name for part in NOT_LORA)
+
+
+def _header(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of the tensors in a safetensors file. Raises EngineError when it is damaged."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(100_000_000, path.stat().st_size):
+                raise ValueError(f"its header claims {length} bytes")
+            header = json.loads(file.read(length))
+        return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise EngineError(f"The weights file {path} is damaged ({error}): fetch the model again.") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise EngineError(f"{path} cannot be read ({error}): fetch the model again.") from error
+    if not isinstance(values, dict):
+        raise EngineError(f"{path} does not hold settings: fetch the model again.")
+    return values
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    file = folder / "tokenizer_config.json"
+    return file.is_file() and bool(_read_json(file).get("chat_template"))
+
+
+def _without_config(source: str, folder: Path) -> str:
+    if source == "tiny":
+        return (f"The bundled model is missing from {folder}: fetch the project again, or run "
+                "`python -m pipeline.tiny_model`.")
+    if (folder / "adapter_config.json").is_file():
+        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base model"
+        return f"{source} is an adapter for {base}, not a model: choose {base}, or merge the adapter into it first."
+    if any(folder.glob("*.gguf")):
+        return f"{source} holds a GGUF file, which cannot be trained: choose the original 16-bit model."
+    return f"The folder {source} has no config.json, so it is not a model: choose the folder that holds one."
+
+
+def _without_weights(source: str, names: list[str]) -> str:
+    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickled:
+        return (f"{source} has its weights only as {pickled[0]}, a pickle, which can run any code when opened, so "
+                "it is refused. Convert it: https://huggingface.co/spaces/safetensors/convert")
+    return f"{source} has a config.json but no weights (*.safetensors): fetch the whole model."
+
+
+def _known_architecture(config: Mapping[str, Any]) -> bool:
+    names = config.get("architectures") or [""]
+    return str(names[0]) in _architectures()
+
+
+@functools.lru_cache(maxsize=1)
+def _architectures() -> frozenset[str]:
+    """Class names in the installed transformers, read from its source text: importing it would be slow."""
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.submodule_search_locations:
+        return frozenset()
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
+    found: set[str] = set()
+    for path in folder.glob("*/modeling_*.py"):
+        found.update(re.findall(r"^class (\w+(?:ForCausalLM|LMHeadModel))\(", path.read_text(encoding="utf-8"), re.M))
+    return frozenset(found)
