@@ -1,0 +1,145 @@
+"""Base, SFT and GRPO side by side: rates with intervals, paired tests in numbers and in words, transitions.
+
+Everything here is computed from stored answers (`RunReader.answers`), so a page, the command line, a report and a
+model card show the same numbers. A contestant is a model at a precision; two are compared only where both answered
+the same question.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.contestants import Contestant, Row, contestants
+from pipeline.errors import RunError
+from pipeline.paired_tests import PairedTest, check_pairable, tests
+from pipeline.run_folder import RunFolder, RunReader
+from pipeline.statistics import clustered_rate, majority_at_k, pass_at_k
+
+__all__ = ["PairedTest", "as_table", "benchmarks", "by_subject", "contestants", "load", "result", "summary", "tests",
+           "transitions"]
+
+METRICS = {"format": "Format", "exact": "Exact", "lenient": "Lenient", "plausible": "Plausible"}
+EXPLAINED = {
+    "format": "every tag once and in order, nothing outside",
+    "exact": "the answer in the tags is right",
+    "lenient": "the last number anywhere is right",
+    "plausible": "the answer in the tags is within 10 % of the right one",
+    "extractable": "an answer could be read from the tags",
+    "truncated": "cut off at the token limit",
+}
+
+
+def summary(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
+    """Per contestant: format, exact, lenient, … each `{count, n, rate, low, high}`, and the plain numbers."""
+    return {c.key: _summary(c) for c in contestants(rows, expected)}
+
+
+def _summary(c: Contestant) -> dict[str, Any]:
+    out: dict[str, Any] = {metric: clustered_rate(list(c.counts(metric).values()), c.samples).as_dict()
+                           for metric in (*METRICS, "extractable", "truncated")}
+    answers = [row for rows in c.by_question.values() for row in rows]
+    tokens = [row["tokens"] or 0 for row in answers]
+    out |= {
+        "title": c.title, "questions": len(c.by_question), "samples": c.samples, "partial": c.partial,
+        "expected": c.expected, "mean_tokens": _mean(tokens), "total_tokens": sum(tokens),
+        "seconds_per_answer": _mean([row["seconds"] or 0.0 for row in answers]),
+        "pass_at_k": _at_k(c, _pass), "majority_at_k": _at_k(c, _vote),
+    }
+    return out
+
+
+def _at_k(c: Contestant, score: Any) -> dict[int, float]:
+    """The mean over questions for k = 1, 2, 4, …, samples; empty for one answer a question."""
+    sizes = [2**i for i in range(9) if 2**i < c.samples] + [c.samples]
+    return {k: _mean([score(rows, k) for rows in c.by_question.values()]) for k in sizes} if c.samples > 1 else {}
+
+
+def _pass(rows: list[Row], k: int) -> float:
+    return pass_at_k(len(rows), sum(bool(row["exact"]) for row in rows), k)
+
+
+def _vote(rows: list[Row], k: int) -> float:
+    return majority_at_k([row["extracted"] for row in rows], [bool(row["exact"]) for row in rows], k)
+
+
+def by_subject(rows: Sequence[Row], metric: str = "exact") -> dict[str, dict[str, dict[str, Any]]]:
+    """Rates per subject or difficulty: subject -> contestant -> rate. Empty where the data names none."""
+    subjects = sorted({row["subject"] for row in rows if row.get("subject")}, key=_natural)
+    out = {}
+    for subject in subjects:
+        some = contestants([row for row in rows if row["subject"] == subject])
+        out[subject] = {c.key: clustered_rate(list(c.counts(metric).values()), c.samples).as_dict() for c in some}
+    return out
+
+
+def transitions(rows: Sequence[Row], a: str, b: str, metric: str = "exact") -> dict[tuple[bool, bool], int]:
+    """How many questions go from (a right?) to (b right?); right means more than half of the answers."""
+    by_key = {c.key: c for c in contestants(rows)}
+    one, two = _right(by_key[a], metric), _right(by_key[b], metric)
+    counts = Counter((one[q], two[q]) for q in check_pairable(by_key[a], by_key[b]))
+    return {(x, y): counts[x, y] for x in (True, False) for y in (True, False)}
+
+
+def _right(c: Contestant, metric: str) -> dict[int, bool]:
+    return {q: 2 * count > c.samples for q, count in c.counts(metric).items()}
+
+
+def load(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The stored answers to a benchmark (the first one stored when None), and what was expected."""
+    reader = RunReader(folder)
+    benchmark = benchmark or next(iter(benchmarks(folder)), None)
+    expected = [e for e in reader.status().get("evaluations") or [] if e["benchmark"] == benchmark]
+    return reader.answers(benchmark), expected
+
+
+def benchmarks(folder: RunFolder) -> list[str]:
+    """The benchmarks with answers in a run, `test` first."""
+    sql = "SELECT benchmark, MIN(id) AS first FROM evaluations GROUP BY benchmark"
+    rows = sorted(RunReader(folder).rows(sql), key=lambda r: (r["benchmark"] != "test", r["first"]))
+    return [row["benchmark"] for row in rows]
+
+
+def result(folder: RunFolder, benchmark: str | None = None) -> dict[str, Any]:
+    """The comparison as one JSON document: contestant -> metric -> {count, n, rate, low, high}; and `tests`.
+
+    Raises RunError when the run has no answers, or answers to different questions.
+    """
+    rows, expected = load(folder, benchmark)
+    if not rows:
+        raise RunError(f"Run {folder.id} has no evaluation yet: finish it, or run "
+                       f"`python -m pipeline evaluate {folder.id}`.")
+    return {**summary(rows, expected), "tests": [t.as_dict() for t in tests(rows, expected=expected)]}
+
+
+def as_table(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> str:
+    """The table and the sentences as plain Markdown, for a terminal, a report or a model card."""
+    found = summary(rows, expected)
+    lines = ["| model | questions | format | exact | lenient | plausible | mean tokens | truncated | s/answer |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for values in found.values():
+        count = f"{values['questions']} of {values['expected']}, stopped" if values["partial"] else values["questions"]
+        cells = [rate_text(values[m]) for m in METRICS]
+        lines.append(f"| {values['title']} | {count} | {' | '.join(cells)} | {values['mean_tokens']:.0f} | "
+                     f"{percent(values['truncated']['rate'])} | {values['seconds_per_answer']:.3f} |")
+    return "\n".join(lines)
+
+
+def rate_text(rate: dict[str, Any]) -> str:
+    """61.3 % (55.7–66.7)"""
+    if rate["rate"] is None:
+        return "no answers"
+    return f"{percent(rate['rate'])} ({100 * rate['low']:.1f}–{100 * rate['high']:.1f})"
+
+
+def percent(rate: float | None) -> str:
+    """61.3 %"""
+    return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _natural(text: str) -> tuple[int, str]:
+    digits = "".join(ch for ch in text if ch.isdigit())
+    return (int(digits) if digits else 0, text)
