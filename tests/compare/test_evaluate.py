@@ -1,0 +1,155 @@
+"""The evaluation stage with a stand-in engine: it stores, resumes, stops, reuses and refuses."""
+
+import json
+
+import pytest
+
+from pipeline.engines.base import Sample
+from pipeline.errors import EngineError, RecipeError, RunError
+from pipeline.evaluation import EvaluationRequest, answer_record, checkpoints, folder_hash, usable_rows
+from pipeline.recipe import Recipe
+from pipeline.run import Run, Stopped
+from pipeline.run_folder import RunFolder, RunReader, RunWriter
+from pipeline.stages import evaluate as stage
+
+ROWS = [{"system": "Use tags.", "question": f"{i} + 1?", "reference": str(i + 1), "subject": f"{i % 2 + 1} steps"}
+        for i in range(10)]
+
+
+class Fake:
+    """An engine and generator in one: answers in batches of 4, always rightly, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked, self.loaded = [], []
+
+    def generator(self, run, model, adapter=None, precision="16bit"):
+        self.loaded.append((str(model), precision, adapter))
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def generate(self, prompts, sampling, on_batch=None, should_stop=None):
+        for first in range(0, len(prompts), 4):
+            if should_stop and should_stop():
+                break
+            batch = prompts[first:first + 4]
+            self.asked += batch
+            text = "<reasoning>\nso\n</reasoning>\n<answer>{}</answer>"
+            on_batch(first, [[Sample(text.format(p[0] + 1), 7, False, 0.1)] * sampling.samples for p in batch])
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(stage, "read_part", lambda path: ROWS)
+    monkeypatch.setattr(stage, "model_folder", lambda source, revision=None: source)
+    monkeypatch.setattr(stage.ChatTokenizer, "load", classmethod(lambda cls, *a, **k: None))
+    monkeypatch.setattr(stage, "prompt_ids", lambda chat, row: [int(row["question"].split()[0])])
+    recipe = Recipe.parse({"model": {"source": str(base)}, "evaluate": {"models": ["base"]}})
+    return new_run(tmp_path / "runs" / "one", recipe)
+
+
+def new_run(path, recipe):
+    folder = RunFolder(path)
+    run = Run(folder, recipe, RunWriter(folder))
+    run.begin("evaluate", 1)
+    return run
+
+
+def test_every_answer_is_judged_and_stored_with_its_question(run):
+    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    answers = RunReader(run.folder).answers("test", "base")
+    assert len(answers) == 10
+    assert all(a["exact"] and a["lenient"] and a["format"] and a["extracted"] == a["reference"] for a in answers)
+    assert answers[3]["subject"] == "2 steps" and answers[3]["question"] == "3 + 1?"
+    assert RunReader(run.folder).stages()[0]["done"] == 10
+    assert RunReader(run.folder).status()["evaluations"][0]["questions"] == 10
+
+
+def test_a_stopped_evaluation_continues_with_the_questions_that_are_missing(run):
+    calls = iter([False, False, True, True])
+    run.stop_requested = lambda: next(calls)
+    with pytest.raises(Stopped):
+        stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    assert len(RunReader(run.folder).answers("test")) == 4
+    again = Fake()
+    run.stop_requested = lambda: False
+    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), again)
+    assert again.asked == [[i] for i in range(4, 10)]
+    assert len(RunReader(run.folder).answers("test")) == 10
+
+
+def test_a_result_of_another_run_is_taken_over_when_model_questions_and_settings_agree(run, tmp_path):
+    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    second, engine = new_run(tmp_path / "runs" / "two", run.recipe), Fake()
+    stage.evaluate_request(second, EvaluationRequest.from_recipe(run.recipe), engine)
+    assert engine.loaded == [] and len(RunReader(second.folder).answers("test", "base")) == 10
+    longer = EvaluationRequest(models=["base"], max_completion_tokens=33)
+    stage.evaluate_request(second, longer, engine)
+    assert len(engine.loaded) == 1
+
+
+def test_changed_weights_are_evaluated_again(run):
+    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    from pathlib import Path
+    Path(run.recipe.model.source, "model.safetensors").write_bytes(b"other")
+    engine = Fake()
+    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), engine)
+    assert len(engine.asked) == 10
+
+
+def test_several_precisions_and_samples_are_contestants_of_their_own(run):
+    engine = Fake()
+    request = EvaluationRequest(models=["base"], precisions=["16bit", "4bit"], samples=3, temperature=0.7, limit=5)
+    stage.evaluate_request(run, request, engine)
+    assert [precision for _, precision, _ in engine.loaded] == ["16bit", "4bit"]
+    assert len(RunReader(run.folder).answers("test")) == 2 * 5 * 3
+    assert {json.loads(a["settings"])["precision"] for a in RunReader(run.folder).answers("test")} == {"16bit", "4bit"}
+
+
+def test_a_checkpoint_is_an_adapter_on_the_model_that_it_was_trained_on(run):
+    path = run.folder.checkpoints("sft") / "checkpoint-5"
+    path.mkdir(parents=True)
+    (path / "adapter_config.json").write_text("{}")
+    (path / "complete").touch()
+    engine = Fake()
+    assert checkpoints(run.folder) == ["sft/checkpoint-5"]
+    stage.evaluate_request(run, EvaluationRequest(models=["sft/checkpoint-5"], limit=2), engine)
+    assert engine.loaded == [(run.recipe.model.source, "16bit", path)]
+
+
+def test_a_model_that_is_missing_is_named_and_the_others_answer(run):
+    stage.evaluate_request(run, EvaluationRequest(models=["base", "grpo", "sft/checkpoint-9"]), Fake())
+    texts = [e["text"] for e in RunReader(run.folder).events()]
+    assert any("GRPO model is not there yet" in t for t in texts)
+    assert any("no checkpoint 'sft/checkpoint-9'" in t for t in texts)
+    with pytest.raises(RunError, match="no model to evaluate"):
+        stage.evaluate_request(run, EvaluationRequest(models=["grpo"]), Fake())
+
+
+def test_rows_without_an_answer_or_with_a_repeated_question_are_left_out_in_words():
+    rows, notes = usable_rows([*ROWS[:2], ROWS[0], {"question": "x", "reference": None}], "mine.csv")
+    assert len(rows) == 2
+    assert notes == ["1 of 4 rows of 'mine.csv' have no question or no answer and are left out.",
+                     "1 of 4 rows of 'mine.csv' repeat a question and are left out."]
+    with pytest.raises(RecipeError, match="None of the 1 rows"):
+        usable_rows([{"question": "x", "reference": ""}], "mine.csv")
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    with pytest.raises(EngineError, match="No model weights"):
+        folder_hash([tmp_path])
+
+
+def test_an_answer_outside_the_tags_is_lenient_but_not_exact():
+    from pipeline.evaluation import Contender
+    from pipeline.tags import SCHEMES
+    record = answer_record(Contender("base", "x"), "test", "{}", 0, 0, ROWS[0], "It is 1", 4, False, 0.1,
+                           SCHEMES["reasoning"])
+    assert (record.exact, record.lenient, record.format, record.extracted) == (False, True, False, None)
