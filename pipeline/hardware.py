@@ -110,13 +110,13 @@ def shortcomings(hardware: Hardware) -> list[str]:
     problems += _gpu_problems(hardware.gpus)
     missing = [name for name in GPU_PACKAGES if not hardware.has(name)]
     if missing:
-        problems.append(f"A GPU was found, but not {', '.join(missing)}: run `{GPU_COMMAND}` in the virtual environment "
-                        "and start the app again. Until then training uses TRL and samples slowly.")
+        problems.append(f"There is a GPU, but not {', '.join(missing)}: run `{GPU_COMMAND}` in the virtual environment, "
+                        "then start the app again. Until then training uses TRL and samples slowly.")
     problems += [f"{name} {hardware.packages[name]} is installed, but {wanted} is what works with the rest: "
                  f"run `{GPU_COMMAND}`." for name, wanted in GPU_PACKAGES.items()
                  if hardware.has(name) and hardware.packages[name] != wanted]
     if "+cpu" in hardware.packages.get("torch", ""):
-        problems.append("The installed torch is the CPU-only build, which cannot see the GPU: run `pip uninstall -y torch` "
+        problems.append("The installed torch is the CPU-only build, blind to the GPU: run `pip uninstall -y torch` "
                         f"and `{GPU_COMMAND}`.")
     return problems
 
@@ -211,7 +211,7 @@ def _gpu_problems(gpus: tuple[Gpu, ...]) -> list[str]:
 
 
 def _broken_driver(error: Exception) -> str:
-    return (f"An NVIDIA driver is installed but does not answer ({error}): restart the machine or reinstall the driver. "
+    return (f"An NVIDIA driver is installed but does not answer ({error}): restart, or reinstall the driver. "
             "Until then training runs on the CPU.")
 
 

@@ -8,6 +8,7 @@ the textboxes are copied into the browser's own storage (`gr.BrowserState`), so 
 import functools
 import html
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +17,14 @@ import gradio as gr
 from pydantic import ValidationError
 
 from pipeline.errors import StudioError
-from pipeline.recipe import DataStep, ModelStep, RewardsStep, Step
+from pipeline.recipe import DataStep, ModelStep, Recipe, RewardsStep, Step
 
 if TYPE_CHECKING:
     from pipeline.studio_home import StudioHome
 
 StepType = TypeVar("StepType", bound=Step)
 
+TRAINING_KEYS = ("name", "seed", "lora", "sft", "grpo", "evaluate")
 TAB_NAMES = {
     "start": "Start", "data": "Data", "rewards": "Rewards", "train": "Train",
     "live": "Live", "compare": "Compare", "export": "Export", "runs": "Runs",
@@ -39,6 +41,8 @@ class Shared:
     model: gr.Textbox  # ModelStep as JSON
     data: gr.Textbox  # DataStep as JSON
     rewards: gr.Textbox  # RewardsStep as JSON
+    training: gr.Textbox  # the rest of the recipe as JSON: name, seed, lora, sft, grpo, evaluate
+    tab: gr.Textbox  # the name of the open tab
     timer: gr.Timer  # ticks once a second
     tabs: gr.Tabs | None = None  # set before the tabs are built; go to a tab with `go_to(name)`
     on_space: bool = False
@@ -69,6 +73,29 @@ def data_step(text: str | None) -> DataStep:
 def rewards_step(text: str | None) -> RewardsStep:
     """The chosen rewards from `shared.rewards`; the default where the text is empty or outdated."""
     return _step(RewardsStep, text)
+
+
+def training_values(text: str | None) -> dict[str, Any]:
+    """The rest of the recipe from `shared.training`, as plain values that may still be wrong."""
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:
+        values = {}
+    return {key: values[key] for key in TRAINING_KEYS if key in values} if isinstance(values, dict) else {}
+
+
+def choices_of(recipe: Recipe) -> tuple[str, str, str, str]:
+    """A recipe as the values of `shared.model`, `shared.data`, `shared.rewards`, `shared.training`."""
+    rest = {key: recipe.model_dump(mode="json")[key] for key in TRAINING_KEYS}
+    return (recipe.model.model_dump_json(), recipe.data.model_dump_json(), recipe.rewards.model_dump_json(),
+            json.dumps(rest))
+
+
+def recipe_of(model: str, data: str, rewards: str, training: str) -> Recipe:
+    """The recipe that the four choices make. Raises RecipeError with one line per problem."""
+    return Recipe.parse(training_values(training) | {
+        "model": model_step(model).model_dump(), "data": data_step(data).model_dump(),
+        "rewards": rewards_step(rewards).model_dump()})
 
 
 def guard(fn: Callable[..., Any]) -> Callable[..., Any]:

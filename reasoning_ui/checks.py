@@ -1,0 +1,36 @@
+"""What the page asks again and again about this machine and the chosen model, remembered for a few seconds."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.hardware import Hardware, detect
+from pipeline.model_check import ModelCheck, check_model
+from pipeline.recipe import ModelStep
+
+_kept: dict[Any, tuple[float, Any]] = {}
+_lock = threading.Lock()  # handlers run in threads
+
+
+def hardware() -> Hardware:
+    """This machine, looked at no more than every ten seconds."""
+    return _remember("hardware", 10, detect)
+
+
+def model(step: ModelStep, home: Path) -> ModelCheck:
+    """The check of a model; asked again after half a minute, since a folder may have changed."""
+    return _remember(("model", step, home), 30, lambda: check_model(step, hardware(), home))
+
+
+def _remember(key: Any, seconds: float, make: Callable[[], Any]) -> Any:
+    with _lock:
+        if key in _kept and time.monotonic() - _kept[key][0] < seconds:
+            return _kept[key][1]
+    value = make()  # outside the lock: a look-up on the Hub may take long, and the page must not wait for it
+    with _lock:
+        if len(_kept) > 200:
+            _kept.clear()
+        _kept[key] = (time.monotonic(), value)
+    return value

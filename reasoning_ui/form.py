@@ -1,0 +1,135 @@
+"""A form made from pydantic fields: one component per setting, labelled, explained and bounded by its `Field`."""
+
+import re
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import gradio as gr
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipeline.recipe import Recipe, Step
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the recipe. `step` is the part it belongs to, empty for the recipe itself."""
+
+    step: str
+    name: str
+    info: FieldInfo
+
+    @property
+    def optional(self) -> bool:
+        """Whether it may be left empty."""
+        return type(None) in get_args(self.info.annotation)
+
+    @property
+    def kind(self) -> Any:
+        """Its type without `None`."""
+        kinds = [k for k in get_args(self.info.annotation) if k is not type(None)]
+        is_union = get_origin(self.info.annotation) in (Union, types.UnionType)
+        return kinds[0] if is_union else self.info.annotation
+
+    @property
+    def advanced(self) -> bool:
+        """Whether it is shown only under Advanced."""
+        extra = self.info.json_schema_extra
+        return isinstance(extra, Mapping) and bool(extra.get("advanced"))
+
+    @property
+    def choices(self) -> list[str]:
+        """The allowed values, where they are listed."""
+        inner = get_args(self.kind)[0] if get_origin(self.kind) is list else self.kind
+        return [str(v) for v in get_args(inner)] if get_origin(inner) is Literal else []
+
+    @property
+    def label(self) -> str:
+        """Its title."""
+        return self.info.title or self.name
+
+
+def settings(step: str, skip: Sequence[str] = ()) -> list[Setting]:
+    """The settings of a step of the recipe, nested steps left out."""
+    model = step_class(step)
+    return [Setting(step, name, info) for name, info in model.model_fields.items()
+            if name not in skip and not _is_step(info.annotation)]
+
+
+def step_class(step: str) -> type[Step]:
+    """The pydantic class of a step by its name in the recipe."""
+    kind = Recipe.model_fields[step].annotation if step else Recipe
+    assert isinstance(kind, type) and issubclass(kind, Step), kind
+    return kind
+
+
+def component(setting: Setting, value: Any) -> gr.components.Component:
+    """The input for one setting, with its help and, for numbers, the range it must be in."""
+    common = {"label": setting.label, "elem_id": f"setting-{setting.step or 'recipe'}-{setting.name}"}
+    shown, kind = to_form(setting, value), setting.kind
+    help_text = setting.info.description or ""
+    if kind is bool:
+        return gr.Checkbox(shown, info=help_text, **common)
+    if setting.choices and get_origin(kind) is list:
+        return gr.CheckboxGroup(setting.choices, value=shown, info=help_text, **common)
+    if setting.choices:
+        return gr.Dropdown(setting.choices, value=shown, info=help_text, **common)
+    if kind in (int, float):
+        limits = bounds_in_words(setting)
+        return gr.Number(shown, precision=0 if kind is int else None, step=1 if kind is int else 0.01, min_width=180,
+                         info=f"{help_text} {limits}".strip(), **common)
+    hint = "separated by commas" if get_origin(kind) is list else "empty" if setting.optional else None
+    return gr.Textbox(shown, info=help_text, placeholder=hint, lines=1, **common)
+
+
+def to_form(setting: Setting, value: Any) -> Any:
+    """A plain recipe value as its component shows it."""
+    if get_origin(setting.kind) is list and not setting.choices:
+        return ", ".join(value or [])
+    return value if value is not None or setting.kind in (int, float) else ""
+
+
+def from_form(setting: Setting, shown: Any) -> Any:
+    """What a component holds as a plain recipe value; an empty optional setting is None."""
+    if get_origin(setting.kind) is list and not setting.choices:
+        return [part.strip() for part in str(shown or "").split(",") if part.strip()]
+    if isinstance(shown, str):
+        shown = shown.strip()
+    return None if shown == "" and setting.optional else shown
+
+
+def bounds_in_words(setting: Setting) -> str:
+    """The allowed range, such as `1 to 512`, or nothing where there is none worth telling."""
+    low = next((m.ge if isinstance(m, Ge) else m.gt for m in setting.info.metadata if isinstance(m, (Ge, Gt))), None)
+    high = next((m.le if isinstance(m, Le) else m.lt for m in setting.info.metadata if isinstance(m, (Le, Lt))), None)
+    if low is None and high is None:
+        return ""
+    open_low = any(isinstance(m, Gt) for m in setting.info.metadata)
+    if high is None:
+        return f"(more than {low:g})" if open_low else f"({low:g} or more)"
+    return f"(above {low:g}, to {high:g})" if open_low else f"({low:g} to {high:,})"
+
+
+def in_titles(message: str) -> str:
+    """A recipe error with the settings' labels instead of their names in the file: `GRPO › Batch size: …`."""
+    def swap(match: re.Match[str]) -> str:
+        model: Any = Recipe
+        titles = []
+        for part in match.group(1).split("."):
+            field = getattr(model, "model_fields", {}).get(part)
+            if field is None:
+                return match.group(0)
+            titles.append(field.title or part)
+            model = field.annotation
+        return " › ".join(titles) + ":"
+
+    lines = [re.sub(r"^([a-z_]+(?:\.[a-z_0-9]+)*):", swap, line) for line in message.splitlines()]
+    return "\n".join(line.removeprefix("recipe: ").replace("(it is None)", "(it is empty)") for line in lines)
+
+
+def _is_step(annotation: Any) -> bool:
+    kinds = [annotation, *get_args(annotation)]
+    return any(isinstance(k, type) and issubclass(k, BaseModel) for k in kinds)
