@@ -14,8 +14,8 @@ tags: [llama, demo, arithmetic, from-scratch]
 # tiny-reasoner
 
 A Llama of {parameters:,} parameters that solves short arithmetic word problems. It is the practice object of
-Reasoning Studio: small enough to be trained with SFT and GRPO on a laptop in a few minutes, able enough that the training
-shows. It knows nothing else.
+Reasoning Studio: small enough to be trained with SFT and GRPO on a laptop in a few minutes, able enough that the
+training shows. It knows nothing else.
 
 ## How it was made
 

@@ -209,10 +209,11 @@ def build(out: Path, settings: Settings, device: str = "auto") -> float:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; every setting is an option."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.tiny_model", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; assets/tiny-reasoner is the bundled one")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write (bundled: assets/tiny-reasoner)")
     parser.add_argument("--device", default="auto", choices=["auto", "cuda", "cpu"])
     for name, default in asdict(Settings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"default {default}")
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), default=default, help=f"default {default}")
     values = vars(parser.parse_args(arguments))
     build(values.pop("out"), device=values.pop("device"), settings=Settings(**values))
     return 0

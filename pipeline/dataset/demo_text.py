@@ -1,9 +1,9 @@
 """The text that the bundled tiny model is pre-trained on: chats about word problems, sums and lists.
 
-It shows angle brackets, several pairs of tags and many system prompts, but never the tags that SFT is to teach: a frozen
-embedding cannot learn tokens that pre-training never showed, while a pair seen before would leave nothing to teach.
-Most answers are given at once, the others with every step, whatever the system prompt says: the model can do both and
-prefers neither for a reason.
+It shows angle brackets, several pairs of tags and many system prompts, but never the tags that SFT is to teach: a
+frozen embedding cannot learn tokens that pre-training never showed, while a pair seen before would leave nothing to
+teach. Most answers are given at once, the others with every step, whatever the system prompt says: the model can do
+both and prefers neither for a reason.
 """
 
 import random
