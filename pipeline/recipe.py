@@ -61,7 +61,7 @@ class Tags(Step):
 
 
 class Split(Step):
-    """How many questions each part gets; a number below 1 is a share of the usable rows. No question is in two parts."""
+    """How many questions each part gets; below 1 it is a share of the usable rows. No question is in two parts."""
 
     sft: float = Field(0.3, title="SFT part", ge=0, description="Questions with worked solutions to imitate.")
     grpo: float = Field(0.5, title="GRPO part", ge=0, description="Questions to practise on; only the answer is used.")
@@ -195,7 +195,7 @@ LossType = Literal["dapo", "grpo", "dr_grpo", "bnpo"]
 
 
 class GrpoStep(Step):
-    """Group Relative Policy Optimization (https://arxiv.org/abs/2402.03300): learn from rewards on one's own answers."""
+    """Group Relative Policy Optimization (https://arxiv.org/abs/2402.03300): practise and learn from rewards."""
 
     enabled: bool = Field(True, title="Run GRPO", description="Switch off to do SFT alone.")
     learning_rate: float = Field(5e-6, title="Learning rate", gt=0, le=0.1,
@@ -291,7 +291,8 @@ class Parent(Step):
 class Recipe(Step):
     """Everything needed to repeat a run."""
 
-    name: str = Field("My reasoner", title="Name", min_length=1, max_length=100, description="Shown in the list of runs.")
+    name: str = Field("My reasoner", title="Name", min_length=1, max_length=100,
+        description="Shown in the list of runs.")
     seed: int = Field(1, title="Seed", ge=0, le=2**31 - 1, description="The same seed repeats the same run.")
     model: ModelStep = Field(default_factory=ModelStep, title="Model", description="What is trained.")
     data: DataStep = Field(default_factory=DataStep, title="Data", description="What it is trained on.")
@@ -337,7 +338,8 @@ class Recipe(Step):
         try:
             return cls.from_yaml(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"Cannot read the recipe {str(path)!r}: {error}. Give the path of a YAML file.") from error
+            raise RecipeError(f"Cannot read the recipe {str(path)!r}: {error}. "
+                              "Give the path of a YAML file.") from error
 
 
 def recipe_problems(recipe: Recipe) -> list[str]:
@@ -351,7 +353,8 @@ def recipe_problems(recipe: Recipe) -> list[str]:
                       if b * unit % grpo.num_generations == 0)
         problems.append(
             f"GRPO: batch size {grpo.batch_size} x accumulation {grpo.accumulation} x {model.gpus} GPU(s) = {total} "
-            f"answers a step, which does not divide into groups of {grpo.num_generations}: set the batch size to {better}")
+            f"answers a step, which does not divide into groups of {grpo.num_generations}: "
+            f"set the batch size to {better}")
     if grpo.enabled and grpo.max_completion_tokens >= model.max_length:
         problems.append(
             f"GRPO: the longest answer ({grpo.max_completion_tokens} tokens) leaves no room for the question in a "

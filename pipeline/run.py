@@ -27,8 +27,18 @@ class Run:
     stop_requested: Callable[[], bool] = _never  # cheap; asked at least once a second
     stage: str = "prepare"
     attempt: int = 1
+    request: Mapping[str, Any] = field(default_factory=dict)  # what an evaluation, a dry run or Ask was asked for
     _started: float = field(default_factory=time.monotonic, repr=False)
     _done_at_start: float = field(default=0.0, repr=False)
+
+    def model_before(self, stage: str) -> str:
+        """The model a stage starts from: the merged SFT model for `grpo` after SFT, otherwise the recipe's base."""
+        from pipeline.dataset.chat import model_folder
+
+        if stage == "grpo" and self.recipe.sft.enabled:
+            return str(self.folder.model("sft"))
+        model = self.recipe.model
+        return str(model_folder(model.source)) if model.source == "tiny" else model.source
 
     def begin(self, stage: str, attempt: int) -> None:
         """Enter a stage: its row says running, and the estimate of the time left starts anew."""
@@ -39,7 +49,7 @@ class Run:
                               done=0, total=None, unit="", message="", seconds_left=None)
 
     def progress(self, done: float, total: float | None, unit: str, message: str = "") -> None:
-        """Report `done` of `total` units (steps, rows, questions); estimates the seconds left from this attempt's pace."""
+        """Report `done` of `total` units (steps, rows, questions); the seconds left follow from this attempt's pace."""
         if self._done_at_start < 0:
             self._done_at_start, self._started = done, time.monotonic()
         gained, seconds = done - self._done_at_start, time.monotonic() - self._started

@@ -105,9 +105,14 @@ def tags_in(scheme: TagScheme, text: str) -> list[str]:
 
 
 def extract(scheme: TagScheme, text: str) -> str | None:
-    """The answer: what the last opened answer tag holds, up to its closing tag; None without one or when it is empty."""
+    """The answer: what the last closed answer tag holds; None without one or when it is empty."""
     blocks = _answer_blocks(scheme, text)
     return text[slice(*blocks[-1])].strip() or None if blocks else None
+
+
+def answers_in(scheme: TagScheme, text: str) -> list[str]:
+    """What every closed answer tag holds, as written (not stripped), in order."""
+    return [text[start:end] for start, end in _answer_blocks(scheme, text)]
 
 
 def parse(scheme: TagScheme, text: str) -> Parsed:

@@ -24,7 +24,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sampled answer: its text without special tokens, its tokens (end token included), whether it hit the limit."""
+    """One sampled answer: text without special tokens, tokens (end token included), whether it hit the limit."""
 
     text: str
     tokens: int

@@ -1,0 +1,32 @@
+"""GRPO with Unsloth as its quickstart does it (https://unsloth.ai/docs, reinforcement learning guide)."""
+
+import time
+
+STARTED = time.time()
+
+from unsloth import FastLanguageModel  # noqa: E402, I001
+import torch  # noqa: E402
+from common import Clock, answer_reward, arguments, format_reward, rows  # noqa: E402
+from datasets import Dataset  # noqa: E402
+from trl import GRPOConfig, GRPOTrainer  # noqa: E402
+
+args = arguments()
+clock = Clock()
+model, tokenizer = FastLanguageModel.from_pretrained(
+    model_name=args.model, max_seq_length=args.max_length, load_in_4bit=False, fast_inference=True,
+    max_lora_rank=args.rank, gpu_memory_utilization=args.vllm_share)
+model = FastLanguageModel.get_peft_model(
+    model, r=args.rank, lora_alpha=2 * args.rank, use_gradient_checkpointing="unsloth", random_state=1,
+    target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
+trainer = GRPOTrainer(
+    model=model, processing_class=tokenizer, reward_funcs=[format_reward, answer_reward],
+    train_dataset=Dataset.from_list(rows(args.data)), callbacks=[clock],
+    args=GRPOConfig(
+        output_dir="plain_unsloth", per_device_train_batch_size=args.batch // args.accumulation,
+        gradient_accumulation_steps=args.accumulation, num_generations=args.generations, max_steps=args.steps,
+        max_completion_length=args.max_tokens, learning_rate=5e-6, logging_steps=1, report_to="none",
+        save_strategy="no", seed=1, optim="adamw_8bit"))
+loaded = time.time() - STARTED
+print(f"loaded after {loaded:.0f} s", flush=True)
+trainer.train()
+clock.save(args.out, load_seconds=loaded, peak_gib=torch.cuda.max_memory_allocated() / 2**30)

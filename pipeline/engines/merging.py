@@ -1,0 +1,53 @@
+"""Merging an adapter into its 16-bit base: a plain model folder that appears whole or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+
+from pipeline.engines.loading import load_model, load_tokenizer, stored_dtype
+from pipeline.errors import EngineError
+from pipeline.recipe import ModelStep
+
+FREE_SPACE_FACTOR = 1.2  # of the model's size in 16 bits, for the temporary folder beside it
+
+
+def merge_adapter(source: str | Path, step: ModelStep, adapter: Path, out: Path) -> None:
+    """Load the base in float32, add the adapter, store in 16 bits with tokenizer, template and generation config.
+
+    The sum is rounded once, from float32; a base trained in 4 or 8 bits is reloaded in full. Raises EngineError when
+    the disk has no room for it.
+    """
+    model = load_model(source, step, precision="16bit", dtype=torch.float32, to="cpu")
+    _check_room(out, sum(p.numel() for p in model.parameters()) * 2)
+    merged = PeftModel.from_pretrained(model, adapter, torch_device="cpu").merge_and_unload()
+    merged = merged.to(stored_dtype(source, step))
+    _one_end_token(merged.generation_config)
+    temporary = out.with_name(out.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        merged.save_pretrained(temporary, safe_serialization=True)
+        load_tokenizer(source, step).save_pretrained(temporary)
+        (temporary / "merged.json").write_text(json.dumps({"base": str(source), "adapter": adapter.name}))
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _one_end_token(config: GenerationConfig | None) -> None:
+    """Settings for sampling beside greedy decoding make transformers refuse to save: they are switched to sampling."""
+    if config is not None and not config.do_sample and (config.temperature not in (None, 1.0)
+                                                        or config.top_p not in (None, 1.0)):
+        config.do_sample = True
+
+
+def _check_room(out: Path, needed: int) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(out.parent).free
+    if free < needed * FREE_SPACE_FACTOR:
+        raise EngineError(f"The merged model needs {needed * FREE_SPACE_FACTOR / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+                          f"are free in {str(out.parent)!r}: delete old runs or checkpoints, then resume.")

@@ -1,0 +1,241 @@
+"""What a trainer does for the people who watch: records metrics and groups, hears stop requests, marks checkpoints.
+
+TRL calls `_calculate_rewards` and `_generate_and_score_completions` once for every generation batch. `RecordGroups`
+stands before the trainer class, scores the completions with the run's `RewardSet` (the same object that the page tries
+out), and writes each group with its rewards and advantages. A callback sees neither.
+
+With several processes each scores its own completions; rank 0 gathers them and alone writes.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pipeline import tags
+from pipeline.engines.checkpoints import mark_complete, prune
+from pipeline.rewards import RewardSet
+from pipeline.rewards.answers import same_answer
+from pipeline.run import Run
+from pipeline.run_folder import CompletionRecord, GroupRecord
+
+GIB = 2**30
+
+
+class RecordGroups:
+    """Mixin before a `GRPOTrainer` class; set up by `watch(run, rewards, scheme)` right after the trainer is built."""
+
+    def watch(self, run: Run, rewards: RewardSet, scheme: tags.TagScheme) -> None:
+        """Tell the trainer which run it writes to and how it scores."""
+        self._run, self._rewards, self._scheme = run, rewards, scheme
+        self._warned: set[str] = set()
+        self._failed = self._scored = 0
+        self._score_seconds = self._generate_seconds = 0.0
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
+        """Raw scores (all processes' completions, rewards), NaN where a reward gave None. Replaces TRL's own loop."""
+        started = time.perf_counter()
+        texts = [_text(c) for c in completions]
+        self._tokens = [len(ids) for ids in completion_ids_list]
+        self._truncated = [not len(ids) or int(ids[-1]) not in self._end_ids() for ids in completion_ids_list]
+        references = [row.get("reference") for row in inputs]
+        questions = [row.get("question", "") for row in inputs]
+        self._scores = self._rewards.score(texts, references, questions, tokens=self._tokens,
+                                           truncated=self._truncated)
+        self._texts, self._references, self._questions = texts, references, questions
+        columns = [[float("nan") if v is None else v for v in self._scores.raw[label]]
+                   for label in self._rewards.labels]
+        local = torch.tensor(columns, dtype=torch.float32, device=self.accelerator.device).T  # (B, F)
+        self._score_seconds = time.perf_counter() - started
+        self._tell_failures()
+        return self.accelerator.gather(local.contiguous())
+
+    def _generate_and_score_completions(self, inputs):  # type: ignore[no-untyped-def]
+        started = time.perf_counter()
+        output = super()._generate_and_score_completions(inputs)
+        seconds = time.perf_counter() - started
+        self._generate_seconds += seconds - self._score_seconds
+        self._scored_seconds_of_step = getattr(self, "_scored_seconds_of_step", 0.0) + self._score_seconds
+        self._write_groups(output["advantages"].flatten().tolist())
+        return output
+
+    def take_times(self) -> tuple[float, float]:
+        """Seconds spent on generating and on scoring since the last call."""
+        times = self._generate_seconds, getattr(self, "_scored_seconds_of_step", 0.0)
+        self._generate_seconds = self._scored_seconds_of_step = 0.0
+        return times
+
+    def _end_ids(self) -> set[int]:
+        if not hasattr(self, "_end_ids_cache"):
+            tokenizer = self.processing_class
+            ends = getattr(self, "eos_token_ids", None) or self.model.generation_config.eos_token_id
+            ends = [ends] if isinstance(ends, int) else list(ends or [])
+            self._end_ids_cache = {int(e) for e in [*ends, tokenizer.eos_token_id, tokenizer.pad_token_id]
+                                   if e is not None}
+        return self._end_ids_cache
+
+    def _write_groups(self, advantages: Sequence[float]) -> None:
+        training = self.model.training
+        local = [
+            {"question": self._questions[i], "reference": self._references[i],
+             "record": CompletionRecord(
+                 text=self._texts[i], tokens=self._tokens[i], truncated=self._truncated[i],
+                 rewards={label: self._scores.raw[label][i] for label in self._rewards.labels},
+                 total=self._scores.totals[i], advantage=float(advantages[i]) if i < len(advantages) else None,
+                 extracted=self._scores.extracted[i])}
+            for i in range(len(self._texts))
+        ]
+        rows = gather_object(local) if self.accelerator.num_processes > 1 else local
+        if not self.accelerator.is_main_process:
+            return
+        size = self.num_generations if training else max(1, getattr(self, "num_generations_eval", 1) or 1)
+        step = self.state.global_step + 1 if training else self.state.global_step
+        groups = [_group(rows[i:i + size]) for i in range(0, len(rows), size)]
+        if training:
+            self._run.writer.add_groups(self._run.stage, self._run.attempt, step, groups)
+            self._run.metrics(step, summarise(groups, self._rewards.weights, self._scheme))
+        else:
+            self._held_out = getattr(self, "_held_out", []) + groups
+
+    def take_held_out(self) -> list[GroupRecord]:
+        """The groups sampled from the validation part since the last call."""
+        groups, self._held_out = getattr(self, "_held_out", []), []
+        return groups
+
+    def _tell_failures(self) -> None:
+        """An event for each reward's first failure; a loud one once more than 10 % of the scores have failed."""
+        self._scored += len(self._texts) * len(self._rewards.labels)
+        for label, messages in self._scores.failures.items():
+            self._failed += len(messages)
+            if messages and label not in self._warned and self.accelerator.is_main_process:
+                self._warned.add(label)
+                self._run.event("warning", f"The reward {label!r} could not score {len(messages)} answer(s): "
+                                           f"{messages[0]} Those scores are left out.", self.state.global_step + 1)
+        if self._failed > 0.1 * self._scored and "" not in self._warned and self.accelerator.is_main_process:
+            self._warned.add("")
+            self._run.event("error", f"{self._failed} of {self._scored} scores have failed, more than 10 %: the run "
+                                     "goes on, but stop it and mend the reward.", self.state.global_step + 1)
+
+
+def summarise(groups: Sequence[GroupRecord], weights: dict[str, float], scheme: tags.TagScheme) -> dict[str, float]:
+    """The per-step metrics: rewards, spread, zero-variance groups, length, truncation, format, accuracy."""
+    completions = [c for g in groups for c in g.completions]
+    count = max(1, len(completions))
+    totals = torch.tensor([c.total for c in completions if c.total is not None], dtype=torch.float64)
+    values: dict[str, float] = {
+        "completion/mean_tokens": sum(c.tokens for c in completions) / count,
+        "completion/truncated": sum(c.truncated for c in completions) / count,
+        "completion/format_rate": sum(tags.is_well_formed(scheme, c.text) for c in completions) / count,
+        "groups/zero_variance": sum(_is_flat(g) for g in groups) / max(1, len(groups)),
+    }
+    if len(totals):
+        values |= {"reward/total": float(totals.mean()), "reward/std": float(totals.std(correction=0))}
+    judged = [g for g in groups if g.right is not None]
+    if judged:
+        values["completion/exact_rate"] = sum(g.right or 0 for g in judged) / sum(len(g.completions) for g in judged)
+    for label, weight in weights.items():
+        raw = [v for c in completions if (v := c.rewards.get(label)) is not None]
+        if raw:
+            values[f"reward_raw/{label}"] = sum(raw) / len(raw)
+            values[f"reward_weighted/{label}"] = weight * sum(raw) / len(raw)
+    return values
+
+
+class Watch(TrainerCallback):
+    """Records optimizer metrics and times, reports progress, stops at a boundary, marks and prunes checkpoints."""
+
+    def __init__(self, run: Run, *, is_main: bool, processes: int, boundary: int, keep: int) -> None:
+        """`boundary`: stopping is allowed when the step is a multiple of it (the length of a generation cycle)."""
+        self.run, self.is_main, self.processes, self.boundary, self.keep = run, is_main, processes, boundary, keep
+        self.trainer: Any = None
+        self.stopped = False
+        self._began = 0.0
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        seconds = time.perf_counter() - self._began
+        values: dict[str, float | None] = {"time/step_seconds": seconds}
+        if isinstance(self.trainer, RecordGroups):
+            generate, score = self.trainer.take_times()
+            values |= {"time/generate_seconds": generate, "time/score_seconds": score,
+                       "time/learn_seconds": max(0.0, seconds - generate - score)}
+        if torch.cuda.is_available():
+            values |= gpu_metrics()
+        if self.is_main:
+            self.run.metrics(state.global_step, values)
+            self.run.progress(state.global_step, state.max_steps, "steps")
+        if state.global_step % self.boundary == 0 and self._stop_wanted():
+            control.should_save = control.should_training_stop = self.stopped = True
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+               logs: dict[str, float] | None = None, **_: Any) -> None:
+        if self.is_main and logs and "train_runtime" not in logs:
+            names = SFT_KEYS if self.run.stage == "sft" else GRPO_KEYS
+            values = {names[k]: v for k, v in logs.items() if k in names and v is not None}
+            if values:
+                self.run.metrics(state.global_step, values)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.is_main and isinstance(self.trainer, RecordGroups) and (groups := self.trainer.take_held_out()):
+            found = summarise(groups, self.trainer._rewards.weights, self.trainer._scheme)
+            self.run.metrics(state.global_step, {f"validation/{k}": v for k, v in found.items()})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.is_main:
+            folder = Path(args.output_dir)
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            mark_complete(checkpoint)
+            prune(folder, self.keep)
+            self.run.writer.set_status(checkpoint=state.global_step)
+
+    def _stop_wanted(self) -> bool:
+        wanted = self.run.stop_requested() if self.is_main else False
+        if self.processes > 1:
+            box = [wanted]
+            broadcast_object_list(box, from_process=0)
+            wanted = bool(box[0])
+        return wanted
+
+
+SFT_KEYS = {"loss": "sft/loss", "eval_loss": "sft/eval_loss", "learning_rate": "optim/lr",
+            "grad_norm": "optim/grad_norm"}
+GRPO_KEYS = {"learning_rate": "optim/lr", "grad_norm": "optim/grad_norm", "kl": "policy/kl",
+             "entropy": "policy/entropy", "clip_ratio/region_mean": "policy/clipped"}
+
+
+def gpu_metrics() -> dict[str, float]:
+    """Memory in use on this process's GPU (GiB), all processes together, and its utilisation where NVML tells it."""
+    free, total = torch.cuda.mem_get_info()
+    values = {"gpu/memory_gib": (total - free) / GIB}
+    with contextlib.suppress(Exception):  # NVML is missing or forbidden: the number is not shown, training goes on
+        values["gpu/utilisation"] = float(torch.cuda.utilization()) / 100
+    return values
+
+
+def _text(completion: Any) -> str:
+    return completion if isinstance(completion, str) else "".join(m["content"] for m in completion)
+
+
+def _group(rows: list[dict[str, Any]]) -> GroupRecord:
+    records = [row["record"] for row in rows]
+    reference = rows[0]["reference"]
+    right = None
+    if reference is not None:
+        verdicts: dict[str | None, bool] = {}
+        for record in records:
+            if record.extracted not in verdicts:
+                verdicts[record.extracted] = same_answer(record.extracted, reference)
+        right = sum(verdicts[record.extracted] for record in records)
+    return GroupRecord(rows[0]["question"], reference, records, right)
+
+
+def _is_flat(group: GroupRecord) -> bool:
+    totals = [c.total for c in group.completions if c.total is not None]
+    return len(totals) < 2 or max(totals) - min(totals) < 1e-8

@@ -1,0 +1,122 @@
+"""The engine for one NVIDIA GPU: Unsloth's kernels for training and vLLM inside the same process for sampling.
+
+Import this module before trl, transformers and peft: Unsloth patches them while it is imported, and a trainer class
+that was imported earlier stays unpatched without a word. Each stage therefore runs in a process of its own
+(`pipeline.stage_process`), whose working folder is the run's, since Unsloth writes generated code there.
+"""
+
+import os
+
+for _name, _value in {
+    "UNSLOTH_DISABLE_STATISTICS": "1",  # no reports to anybody
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    # Log-probabilities chunk by chunk with a small compiled kernel. Without it Unsloth compiles one function that is
+    # unrolled over all chunks, and the first step takes minutes.
+    "UNSLOTH_GRPO_LOGPROB_RECOMPUTE": "1",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import unsloth  # noqa: I001  must be the first of the training libraries
+from unsloth import FastLanguageModel
+import unsloth_zoo.rl_replacements as unsloth_rl
+
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from pipeline import tags
+from pipeline.engines.loading import adapter_layers
+from pipeline.engines.sampling import vllm_rank
+from pipeline.engines.trl import (
+    RecordedGRPOTrainer,
+    TrlEngine,
+    grpo_config,
+    grpo_rows,
+    named,
+    tell_trainable,
+    token_counter,
+    train_grpo_with,
+    train_sft_with,
+    validation_rows,
+)
+from pipeline.errors import EngineError
+from pipeline.rewards import RewardSet
+from pipeline.run import Run
+
+
+class UnslothEngine(TrlEngine):
+    """See `base.Engine`. Merging and sampling are those of the TRL engine: plain folders, plain vLLM."""
+
+    name = "unsloth"
+
+    def train_sft(self, run: Run, model: str | Path) -> None:
+        """As the TRL engine, with Unsloth's model; vLLM is not loaded."""
+        peft_model, tokenizer = self._load(run, model, sampling=False)
+        tokenizer.padding_side = "right"
+        tell_trainable(run, peft_model)
+        train_sft_with(run, model, peft_model, tokenizer)
+
+    def train_grpo(self, run: Run, model: str | Path) -> None:
+        """As the TRL engine, with Unsloth's model, its loss and its vLLM."""
+        assert_patched()
+        recipe = run.recipe
+        peft_model, tokenizer = self._load(run, model, sampling=recipe.model.fast_inference)
+        scheme = tags.scheme_of(recipe.data.tags)
+        with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
+            args = grpo_config(run, rewards, use_vllm=recipe.model.fast_inference)
+            # An explicit "dapo" or "dr_grpo" makes Unsloth's config overwrite these four.
+            args.mask_truncated_completions = recipe.grpo.mask_truncated
+            args.epsilon, args.beta = recipe.grpo.epsilon, recipe.grpo.beta
+            args.epsilon_high = recipe.grpo.epsilon_high
+            args.scale_rewards = recipe.rewards.scale
+            trainer = RecordedGRPOTrainer(
+                model=peft_model, processing_class=tokenizer, args=args,
+                reward_funcs=[named(label) for label in rewards.labels],
+                train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
+            tell_trainable(run, peft_model)
+            train_grpo_with(run, trainer, rewards, scheme)
+
+    def _load(self, run: Run, source: str | Path, sampling: bool) -> tuple[Any, Any]:
+        step, lora = run.recipe.model, run.recipe.lora
+        set_seed(run.recipe.seed)
+        options: dict[str, Any] = {"fast_inference": True, "max_lora_rank": vllm_rank(lora.rank),
+                                   "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
+        try:
+            model, tokenizer = FastLanguageModel.from_pretrained(
+                model_name=str(source), revision=step.revision if str(source) == step.source else None,
+                max_seq_length=step.max_length, dtype=None, use_exact_model_name=True, trust_remote_code=False,
+                load_in_4bit=step.precision == "4bit", load_in_8bit=step.precision == "8bit",
+                load_in_16bit=step.precision == "16bit", load_in_fp8=step.precision == "fp8",
+                use_gradient_checkpointing=_checkpointing(run), random_state=run.recipe.seed, **options)
+        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            raise EngineError(f"Unsloth cannot load {str(source)!r}: {str(error).strip().splitlines()[0][:300]} "
+                              "Try the engine trl, another precision, or a smaller share of GPU memory.") from error
+        model = FastLanguageModel.get_peft_model(
+            model, r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, bias="none",
+            target_modules=lora.targets or adapter_layers(model), random_state=run.recipe.seed,
+            use_gradient_checkpointing=_checkpointing(run))
+        tokenizer.padding_side = "left"
+        return model, tokenizer
+
+
+def assert_patched() -> None:
+    """Unsloth only logs when it fails to patch TRL. Raises EngineError when its trainer is not under ours."""
+    names = [cls.__name__ for cls in RecordedGRPOTrainer.__mro__]
+    if not any(name.startswith("UnslothGRPOTrainer") or name.startswith("_UnslothGRPOTrainer") for name in names):
+        raise EngineError(f"Unsloth {unsloth.__version__} did not patch TRL's GRPOTrainer, so its loss would not be "
+                          "used. Install the versions in requirements-gpu.txt, or choose the engine trl.")
+
+
+def _checkpointing(run: Run) -> str | bool:
+    return "unsloth" if run.recipe.lora.gradient_checkpointing else False
+
+
+def _score_in_chunks() -> None:
+    """Let scoring (old and reference log-probabilities) use the same small kernel as the loss."""
+    small = unsloth_rl.chunked_hidden_states_selective_log_softmax_recompute
+    unsloth_rl.chunked_hidden_states_selective_log_softmax = small
+
+
+_score_in_chunks()

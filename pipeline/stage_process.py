@@ -1,0 +1,140 @@
+"""One stage of a run in a process of its own: `python -m pipeline.stage_process RUN STAGE ATTEMPT ANSWER`.
+
+On a GPU every stage gets one: Unsloth and vLLM patch libraries while they are imported and keep GPU memory until their
+process ends, and a crash for want of memory then ends the stage, not the worker. With several GPUs, `accelerate launch`
+starts one such process per GPU; rank 0 alone writes to the run and hears stop requests.
+
+Its exit status is its answer: 0 done, 75 stopped on request, 1 failed; what failed is in the JSON file ANSWER.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline import errors
+from pipeline.errors import EngineError, StudioError
+from pipeline.run import Run, Stopped
+from pipeline.run_folder import RunFolder, RunWriter
+
+STOPPED_EXIT = 75
+STOP_POLL_SECONDS = 0.5
+END_GRACE_SECONDS = 5.0
+IS_CHILD = bool(os.environ.get("STUDIO_STAGE_PROCESS"))
+
+
+class SilentWriter:
+    """Stands where rank 0 has a `RunWriter`: takes every record and keeps none."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.failed_writes = 0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[str, str] | None = None) -> None:
+    """Run the current stage in a child process and wait for it. `launcher` is put after `python -m`.
+
+    Raises Stopped, the StudioError that ended the child, or EngineError with its exit status.
+    """
+    answer = run.folder.path / f"{run.stage}.answer.json"
+    answer.unlink(missing_ok=True)
+    module = [*(launcher or []), *(["-m"] if launcher else []), "pipeline.stage_process"]
+    command = [sys.executable, "-P", "-m", *module, str(run.folder.path), run.stage, str(run.attempt), str(answer)]
+    child = subprocess.Popen(command, env={**os.environ, **(environment or {}), "PYTHONPATH": _python_path(),
+                                           "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false"})
+    try:
+        child.wait()
+    finally:
+        if child.poll() is None:
+            _end(child)
+    _raise_answer(run, child.returncode, answer)
+
+
+def run_on_gpus(run: Run, gpus: int) -> None:
+    """Run the current stage with one process per GPU of this machine."""
+    run_in_child(run, ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1",
+                       "--mixed_precision", "no", "--dynamo_backend", "no"])
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage; the exit status is the module's answer."""
+    folder, stage, attempt, answer = RunFolder(Path(arguments[0])), arguments[1], int(arguments[2]), Path(arguments[3])
+    is_main = os.environ.get("RANK", "0") == "0"
+    writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
+    run = Run(folder, folder.recipe(), writer, stop_requested=stop_poll(folder), stage=stage, attempt=attempt)
+    from pipeline.stages import stage_work
+
+    try:
+        stage_work(stage)(run)
+    except Stopped:
+        return STOPPED_EXIT
+    except Exception as error:
+        _tell(answer, error)
+        raise
+    finally:
+        writer.close()
+    return 0
+
+
+def stop_poll(folder: RunFolder) -> Callable[[], bool]:
+    """Whether a stop of this run was asked for; looks into the home at most twice a second and remembers a yes."""
+    from pipeline.studio_home import StudioHome
+
+    home = StudioHome(folder.path.parent.parent)
+    state = {"asked": False, "looked": 0.0}
+
+    def asked() -> bool:
+        now = time.monotonic()
+        if not state["asked"] and now - state["looked"] >= STOP_POLL_SECONDS:
+            state["looked"] = now
+            state["asked"] = home.stop_presses(folder.id) > 0
+        return bool(state["asked"])
+
+    return asked
+
+
+def _tell(answer: Path, error: Exception) -> None:
+    kind = type(error).__name__
+    text = str(error).strip() or kind
+    answer.write_text(json.dumps({"kind": kind, "module": type(error).__module__, "text": text[-4000:]}))
+
+
+def _raise_answer(run: Run, status: int, answer: Path) -> None:
+    if status == 0:
+        return
+    told = json.loads(answer.read_text()) if answer.is_file() else None
+    answer.unlink(missing_ok=True)
+    if told is None and (status == STOPPED_EXIT or run.stop_requested()):
+        raise Stopped
+    if told is None:
+        raise EngineError(f"The process of stage {run.stage} ended without a word (status {status}): the log says "
+                          "more. If the machine ran out of memory, lower the batch size or the longest answer.")
+    known = getattr(errors, told["kind"], None)
+    if isinstance(known, type) and issubclass(known, StudioError):
+        raise known(told["text"])
+    raise RuntimeError(f"{told['kind']}: {told['text']}")
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(END_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _python_path() -> str:
+    here = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""Where a stage runs: in the worker itself on a CPU, in a process of its own on a GPU."""
+
+import functools
+from collections.abc import Callable
+
+from pipeline.engines.choose import check_gpus, gpu_count
+from pipeline.run import Run
+from pipeline.stage_process import IS_CHILD, run_in_child, run_on_gpus
+
+TRAINING = ("sft", "grpo")
+
+
+def in_own_process_on_gpu(stage: Callable[[Run], None]) -> Callable[[Run], None]:
+    """A stage that loads a model: on a GPU it runs in a child process, training on several GPUs in one for each."""
+
+    @functools.wraps(stage)
+    def start(run: Run) -> None:
+        check_gpus(run.recipe.model)
+        if IS_CHILD or gpu_count() == 0:
+            stage(run)
+        elif run.recipe.model.gpus > 1 and run.stage in TRAINING:
+            run_on_gpus(run, run.recipe.model.gpus)
+        else:
+            run_in_child(run)
+
+    return start
