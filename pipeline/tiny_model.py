@@ -179,6 +179,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, out: Path, card: str) ->
     model.to("cpu", torch.float32).eval()
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=EOS, pad_token_id=PAD)
     model.save_pretrained(out)
+    (out / "model.safetensors").chmod(0o644)
     tokenizer.save(str(out / "tokenizer.json"))
     (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     (out / "tokenizer_config.json").write_text(json.dumps({
