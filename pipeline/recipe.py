@@ -288,6 +288,14 @@ class Parent(Step):
     checkpoint: str | None = Field(None, title="Checkpoint", description="Folder name of its checkpoint.")
 
 
+class Provenance(Step):
+    """What a run was made with; filled in when it starts, never by a person."""
+
+    created: str = Field("", title="Created", description="Date and time, with the zone.")
+    versions: dict[str, str] = Field(default_factory=dict, title="Versions", description="Package -> version.")
+    data: dict[str, str] = Field(default_factory=dict, title="Data hashes", description="Local file -> SHA-256.")
+
+
 class Recipe(Step):
     """Everything needed to repeat a run."""
 
@@ -302,6 +310,7 @@ class Recipe(Step):
     grpo: GrpoStep = Field(default_factory=GrpoStep, title="GRPO", description="Practise with rewards.")
     evaluate: EvaluateStep = Field(default_factory=EvaluateStep, title="Compare", description="Test what was learnt.")
     parent: Parent | None = Field(None, title="Continues", description="An earlier run that this one builds on.")
+    provenance: Provenance | None = Field(None, title="Made with", description="Written by the app at the start.")
 
     @model_validator(mode="after")
     def _combinations(self) -> "Recipe":

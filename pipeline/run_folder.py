@@ -180,7 +180,7 @@ class RunWriter:
         self._write(lambda db: db.executemany("INSERT OR REPLACE INTO status VALUES (?, ?)", rows))
 
     def set_stage(self, name: str, **values: Any) -> None:
-        """Insert or update the row of a stage: attempt, state, started, ended, done, total, unit, message, seconds_left."""
+        """Insert or update a stage's row: attempt, state, started, ended, done, total, unit, message, seconds_left."""
         def change(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR IGNORE INTO stages (name, attempt, state) VALUES (?, 1, 'waiting')", (name,))
             for key, value in values.items():
@@ -244,7 +244,7 @@ class RunReader:
     folder: RunFolder
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a SELECT as dicts. An absent or still empty store gives no rows. Raises RunError when it is damaged."""
+        """Rows of a SELECT as dicts; none while there is no store. Raises RunError when it is damaged."""
         if not self.folder.database.exists():
             return []
         try:
@@ -267,8 +267,8 @@ class RunReader:
 
     def stages(self) -> list[dict[str, Any]]:
         """The stages in their order, each as in the table."""
-        found = {row["name"]: row for row in self.rows("SELECT * FROM stages")}
-        return [found[name] for name in STAGES if name in found]
+        rows = self.rows("SELECT * FROM stages ORDER BY rowid")
+        return sorted(rows, key=lambda row: STAGES.index(row["name"]) if row["name"] in STAGES else len(STAGES))
 
     def metrics(self, after: int = 0, limit: int = 100_000) -> list[dict[str, Any]]:
         """Metric rows with id > `after`, oldest first."""

@@ -1,0 +1,43 @@
+"""Which devices runs are given out on: every visible NVIDIA GPU, or the CPU as one. Never imports torch."""
+
+import os
+from functools import lru_cache
+
+from pipeline.errors import RunError
+
+
+@lru_cache(maxsize=1)
+def all_devices() -> tuple[str, ...]:
+    """`gpu-<index or uuid>` of each GPU that CUDA_VISIBLE_DEVICES leaves, or `("cpu",)`."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        names = [part.strip() for part in chosen.split(",") if part.strip()]
+        return tuple(f"gpu-{name}" for name in names if name != "-1") or ("cpu",)
+    return tuple(f"gpu-{index}" for index in range(_gpu_count())) or ("cpu",)
+
+
+def check_enough(gpus: int) -> None:
+    """Raise RunError when a recipe asks for more GPUs than there are (on the CPU, one is always granted)."""
+    devices = all_devices()
+    if gpus > len(devices):
+        have = "no GPU" if devices == ("cpu",) else f"{len(devices)} GPU(s)"
+        raise RunError(f"The recipe asks for {gpus} GPUs and this machine has {have}: set GPUs to {len(devices)}.")
+
+
+def environment(devices: list[str]) -> dict[str, str]:
+    """The variables by which a worker sees only its devices."""
+    if devices == ["cpu"]:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(name.removeprefix("gpu-") for name in devices)}
+
+
+def _gpu_count() -> int:
+    try:
+        import pynvml
+        pynvml.nvmlInit()
+        try:
+            return pynvml.nvmlDeviceGetCount()
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # no driver, no library: pynvml has its own error for each
+        return 0

@@ -1,0 +1,177 @@
+"""From an exception in the worker to a sentence and a remedy: what happened, and which number to change to what."""
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import StudioError
+from pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, in a sentence, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+def explain(error: BaseException, recipe: Recipe, stage: str) -> Failure:
+    """The first rule that fits the error or one of its causes; otherwise its own words."""
+    chain = _chain(error)
+    for rule in RULES:
+        for link in chain:
+            if found := rule(link, recipe, stage):
+                return Failure(redact(found.reason), redact(found.remedy))
+    if isinstance(error, StudioError):
+        return Failure(redact(str(error)), "")
+    first = (str(error).strip().splitlines() or ["no message"])[0][:500]
+    return Failure(redact(f"{STAGE_WORDS.get(stage, stage)} ended with an unexpected error: "
+                          f"{type(error).__name__}: {first}"),
+                   "The log shows where. Resume tries this stage again from its last checkpoint.")
+
+
+STAGE_WORDS = {"prepare": "Preparing the data", "sft": "SFT", "merge_sft": "Merging after SFT", "grpo": "GRPO",
+               "merge_grpo": "Merging after GRPO", "evaluate": "The evaluation", "dry_run": "The dry run",
+               "ask": "Answering"}
+
+
+def redact(text: str) -> str:
+    """The text without access tokens: what the environment holds, and whatever has the shape of a Hub token."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "WANDB_API_KEY"):
+        value = os.environ.get(name, "")
+        if len(value) >= 8:
+            text = text.replace(value, f"[{name}]")
+    return TOKEN.sub("[token]", text)
+
+
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
+
+
+# ----------------------------------------------------------------------------------------------------
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain and len(chain) < 10:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def _gpu_memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    text = str(error)
+    names = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
+    if not names and not re.search(r"No available memory for the cache blocks|free memory on device.*less than desired",
+                                   text, re.I):
+        return None
+    wanted = re.search(r"Tried to allocate ([\d.]+ [KMG]iB)", text)
+    size = f" (it asked for {wanted.group(1)} more)" if wanted else ""
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{size}.", _lower(recipe, stage))
+
+
+def _lower(recipe: Recipe, stage: str) -> str:
+    """Which numbers to lower, in the order of what costs least."""
+    ways = []
+    if stage == "sft":
+        if recipe.sft.batch_size > 1:
+            ways.append(f"SFT batch size from {recipe.sft.batch_size} to {recipe.sft.batch_size // 2} with "
+                        f"accumulation {recipe.sft.accumulation * 2} (the same learning, in smaller pieces)")
+        ways.append(f"sequence length from {recipe.model.max_length} to {recipe.model.max_length // 2}")
+    elif stage == "grpo":
+        grpo = recipe.grpo
+        if grpo.batch_size > 1:
+            ways.append(f"GRPO batch size from {grpo.batch_size} to {grpo.batch_size // 2} with accumulation "
+                        f"{grpo.accumulation * 2} (the same learning, in smaller pieces)")
+        if recipe.model.fast_inference and recipe.model.gpu_memory_share > 0.2:
+            lower = max(0.1, round(recipe.model.gpu_memory_share - 0.15, 2))
+            ways.append(f"the share of GPU memory for vLLM from {recipe.model.gpu_memory_share} to {lower}")
+        ways.append(f"the longest answer from {grpo.max_completion_tokens} to "
+                    f"{max(8, grpo.max_completion_tokens // 2)} tokens")
+    else:
+        ways.append(f"the batch size of the comparison from {recipe.evaluate.batch_size} to "
+                    f"{max(1, recipe.evaluate.batch_size // 2)}")
+    if recipe.model.precision == "16bit" and stage in ("sft", "grpo"):
+        ways.append("the precision of the base from 16bit to 4bit")
+    return "Duplicate the run and lower " + "; or ".join(ways) + "."
+
+
+def _memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    text = str(error)
+    if not isinstance(error, MemoryError) and "DefaultCPUAllocator: can't allocate memory" not in text:
+        return None
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine.", _lower(recipe, stage))
+
+
+def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    text = str(error)
+    if "driver on your system is too old" in text or "CUDA driver version is insufficient" in text:
+        return Failure("The NVIDIA driver of this machine is too old for the installed torch.",
+                       "Update the driver (570 or newer), or install a torch for the driver's CUDA version; "
+                       "`nvidia-smi` shows it.")
+    if re.search(r"no kernel image is available|not compiled with CUDA enabled|Found no NVIDIA driver", text):
+        return Failure("The installed torch cannot use this machine's GPU: " + text.strip().splitlines()[0][:200],
+                       "Run `pip install -r requirements-gpu.txt`, or train on the CPU with the bundled model.")
+    if re.search(r"CUDA error|device-side assert|NCCL error|Xid", text):
+        return Failure("The GPU reported an error: " + text.strip().splitlines()[0][:200],
+                       "Resume goes on from the last checkpoint. If it happens again at the same step, look into "
+                       "the log; an Xid in `dmesg` points to the hardware.")
+    return None
+
+
+def _not_a_number(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    text = str(error)
+    if not re.search(r"probability tensor contains either .inf., .nan.|\b(loss|gradient|grad_norm|logits)\b.{0,40}"
+                     r"\b(nan|inf|not finite)\b|\bnan\b.{0,20}\bloss\b", text, re.I):
+        return None
+    rate = recipe.sft.learning_rate if stage == "sft" else recipe.grpo.learning_rate
+    norm = recipe.sft.max_grad_norm if stage == "sft" else recipe.grpo.max_grad_norm
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} diverged: the model's numbers are no longer finite (NaN).",
+                   f"Duplicate the run with a lower learning rate ({rate:g} → {rate / 4:g}) or a smaller largest "
+                   f"gradient norm ({norm:g} → {norm / 2:g}).")
+
+
+def _disk(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    if not is_disk_full(error):
+        return None
+    return Failure("The disk is full.", "Free some space (the Runs tab shows what each run uses, and can delete "
+                   "checkpoints), then press Resume.")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one of its causes, says that there is no space left."""
+    for link in _chain(error):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if re.search(r"No space left on device|database or disk is full|PytorchStreamWriter failed", str(link)):
+            return True
+    return False
+
+
+def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    if isinstance(error, StudioError):
+        return None
+    source, text, kind = recipe.model.source, str(error), type(error).__name__
+    if kind == "GatedRepoError" or "gated repo" in text:
+        return Failure(f"The model {source!r} is gated: its owner grants access person by person.",
+                       f"Ask for access on https://huggingface.co/{source}, run `hf auth login`, then press Resume.")
+    if kind == "RepositoryNotFoundError":
+        return Failure(f"There is no model {source!r} on the Hub, or it is private and you are not logged in.",
+                       "Check the spelling (owner/name), or run `hf auth login`.")
+    if kind in ("LocalEntryNotFoundError", "OfflineModeIsEnabled") or re.search(
+            r"We couldn't connect to|Name or service not known|Temporary failure in name resolution|"
+            r"Max retries exceeded", text):
+        return Failure(f"The Hub could not be reached while {source!r} was loaded.",
+                       "Check the network, then press Resume; or choose a model folder on this machine.")
+    if re.search(r"Unrecognized model|does not recognize this architecture|Unrecognized configuration class|"
+                 r"no file named .*(safetensors|pytorch_model)|not supported for now", text):
+        return Failure(f"The model {source!r} could not be loaded: {text.strip().splitlines()[0][:300]}",
+                       "Choose a causal language model with weights in safetensors format.")
+    return None
+
+
+RULES: tuple[Callable[[BaseException, Recipe, str], Failure | None], ...] = (
+    _gpu_memory, _memory, _cuda, _not_a_number, _disk, _model)

@@ -1,0 +1,88 @@
+"""The keeper: a small process beside each worker that outlives it by a moment.
+
+It does what a worker cannot do for itself: end the worker's processes when a stop is not heard in time, end its
+children when it dies (so that none holds the GPU), and start the next run in the queue once the memory is
+free, with the app closed. It is the worker's child and sees its death as a change of parent.
+`prctl(PR_SET_PDEATHSIG)` is not used: it fires when the *thread* that started a child ends, and children that
+libraries start cannot be given it.
+"""
+
+import os
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from pipeline import run_queue
+from pipeline.run_folder import RunFolder, RunReader
+from pipeline.studio_home import StudioHome
+
+POLL_SECONDS = 0.25
+GRACE_STEPS = 3
+SHORTEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 30.0, 1800.0
+
+
+def grace_seconds(folder: RunFolder) -> float:
+    """How long a stop may take: three median steps (of the last 20), within bounds."""
+    if fixed := os.environ.get("REASONING_STUDIO_GRACE_SECONDS"):
+        return float(fixed)
+    rows = RunReader(folder).rows("SELECT value FROM metrics WHERE key = 'time/step_seconds' AND value IS NOT NULL "
+                                  "ORDER BY id DESC LIMIT 20")
+    median = statistics.median(row["value"] for row in rows) if rows else 0.0
+    return min(max(GRACE_STEPS * median, SHORTEST_GRACE_SECONDS), LONGEST_GRACE_SECONDS)
+
+
+def end_processes(session: int, mark: str) -> int:
+    """Kill everything of a worker's process session, and everything that carries its mark; gives how many."""
+    import psutil
+
+    ended = 0
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        try:
+            if os.getsid(process.pid) == session or process.environ().get(run_queue.MARK) == mark:
+                process.kill()
+                ended += 1
+        except (psutil.Error, OSError):
+            continue
+    return ended
+
+
+def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
+    """Stay until the worker is gone, whichever way, and leave the machine clean."""
+    deadline: float | None = None
+    looked = 0.0
+    while os.getppid() == worker:
+        now = time.monotonic()
+        if now - looked >= 1.0:
+            looked = now
+            if deadline is None and _stop_asked(home, folder):
+                deadline = now + grace_seconds(folder)
+        if deadline is not None and now > deadline:
+            end_processes(worker, mark)
+            run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
+                             "Resume goes on from the last checkpoint.")
+            break
+        time.sleep(POLL_SECONDS)
+    end_processes(worker, mark)
+    run_queue.advance(home)
+
+
+def _stop_asked(home: StudioHome, folder: RunFolder) -> bool:
+    try:
+        return home.stop_presses(folder.id) > 0
+    except Exception:  # studio.db busy or gone for a moment: asked again in a second
+        return False
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m pipeline.keeper RUN WORKER_PID MARK`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    path, worker, mark = Path(arguments[0]), int(arguments[1]), arguments[2]
+    watch(StudioHome(path.parent.parent), RunFolder(path), worker, mark)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,75 @@
+"""A home of its own for each test, workers that run the fake stages, and waiting with a deadline."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline import jobs, locks
+from pipeline.recipe import Recipe
+from pipeline.studio_home import StudioHome
+
+HERE = str(Path(__file__).parent)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudioHome]:
+    monkeypatch.setenv("REASONING_STUDIO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REASONING_STUDIO_STAGES", "fake_stages")
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FAKE_STEP_SECONDS", "0.02")
+    home = StudioHome(tmp_path / "home")
+    yield home
+    end_everything(home)
+
+
+def end_everything(home: StudioHome) -> None:
+    """Kill what a test left running: workers, their children, and keepers of this home."""
+    home.write("DELETE FROM queue")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            marked = process.environ().get("REASONING_STUDIO_WORKER", "").startswith(f"{home.path}|")
+            if process.pid != os.getpid() and (marked or any(str(home.path) in part for part in process.cmdline())):
+                process.kill()
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for a condition; fails with its last value after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {seconds} s"
+        time.sleep(0.03)
+    return value
+
+
+def until_state(home: StudioHome, run_id: str, *states: str, seconds: float = 20.0) -> jobs.RunState:
+    """Wait until a run is in one of the states."""
+    deadline = time.monotonic() + seconds
+    while (now := jobs.state(home, run_id)).state not in states:
+        assert time.monotonic() < deadline, f"{now} instead of {states}; log: {home.run(run_id).log.read_text()[-2000:]}"
+        time.sleep(0.03)
+    return now
+
+
+def recipe(steps: int = 10, **changes: Any) -> Recipe:
+    """A small recipe for the fake stages."""
+    return Recipe.parse({"name": "A run", "grpo": {"steps": steps}, **changes})
+
+
+def worker_of(home: StudioHome, run_id: str) -> int:
+    """The pid of the process that holds the run's lock."""
+    return until(lambda: locks.holder(home.run(run_id).lock))
+
+
+def at_step(home: StudioHome, run_id: str, step: int, stage: str = "grpo") -> Callable[[], bool]:
+    """A condition: the stage has done this step."""
+    def reached() -> bool:
+        now = jobs.state(home, run_id)
+        return now.stage == stage and now.done >= step
+    return reached
