@@ -219,18 +219,14 @@ def _answer_blocks(scheme: TagScheme, text: str) -> list[tuple[int, int]]:
     """Start and end (character offsets) of what each closed answer tag holds."""
     if scheme.is_boxed:
         return _boxed_blocks(text)
-    blocks = []
-    for match in _pattern(scheme.answer_open).finditer(text):
-        blocks.append(match.end())
-    ends = [m.start() for m in _pattern(scheme.answer_close).finditer(text)]
-    out, e = [], 0
-    for i, start in enumerate(blocks):
-        while e < len(ends) and ends[e] < start:
-            e += 1
-        following = blocks[i + 1] - len(scheme.answer_open) if i + 1 < len(blocks) else len(text)
-        if e < len(ends) and ends[e] <= following:
-            out.append((start, ends[e]))
-    return out
+    blocks, opened = [], text.find(scheme.answer_open)
+    while opened >= 0:
+        start = opened + len(scheme.answer_open)
+        opened = text.find(scheme.answer_open, start)
+        end = text.find(scheme.answer_close, start, opened if opened >= 0 else len(text))
+        if end >= 0:
+            blocks.append((start, end))
+    return blocks
 
 
 def _boxed_blocks(text: str) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 
 from pipeline.rewards import math_process
-from pipeline.rewards.numbers import Number, canonical, number, same_number
+from pipeline.rewards.numbers import Number, canonical, number, same_number, same_units
 
 MAX_MATH_CHARS = 400
 
@@ -56,22 +56,22 @@ def settle(given: str, reference: str) -> bool | None:
     return None
 
 
-def close_number(given: str | None, reference: str | None) -> tuple[Number, Number] | None:
+def two_numbers(given: str | None, reference: str | None) -> tuple[Number, Number] | None:
     """Both as numbers with units that can be compared, or None."""
     if given is None or reference is None:
         return None
     a, b = number(given), number(reference)
-    if a is None or b is None or (a.units and b.units and not (a.units <= b.units or b.units <= a.units)):
-        return None
-    return a, b
+    return (a, b) if a is not None and b is not None and same_units(a, b) else None
 
 
 def relative_error(given: str | None, reference: str | None) -> float | None:
     """`|given - reference| / |reference|` where both are numbers; infinite against a reference of 0."""
-    pair = close_number(given, reference)
-    if pair is None:
-        return None
-    a, b = pair
+    pair = two_numbers(given, reference)
+    return None if pair is None else number_error(*pair)
+
+
+def number_error(a: Number, b: Number) -> float:
+    """`|a - b| / |b|`; infinite against 0."""
     if same_number(a, b):
         return 0.0
     if b.value == 0:

@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.rewards import answers
 from pipeline.rewards.base import Example, Item, Mark, Parameters, RewardKind
 from pipeline.rewards.formats import GOOD
-from pipeline.rewards.numbers import Number, canonical, number
+from pipeline.rewards.numbers import Number, canonical, number, same_number, same_units
 
 Several = Literal["last", "agree", "wrong"]
 SEVERAL = Field("last", title="Several answer tags",
@@ -83,14 +83,16 @@ def answer_numeric(item: Item, p: AnswerNumeric) -> Mark:
     text, given = found
     if p.units == "refuse" and given.units:
         return p.wrong, f"{_short(raw.strip())} is not a bare number"
-    error = answers.relative_error(text, item.reference)
-    if error is None:
+    if not same_units(given, reference):
         return p.wrong, f"{_short(text)} has another unit than {_short(item.reference or '')}"
-    off = abs(given.value - reference.value)
-    if error <= p.relative_tolerance or off <= p.absolute_tolerance:
+    if same_number(given, reference) or abs(given.value - reference.value) <= p.absolute_tolerance:
         return p.right, f"{_short(text)} is the right number"
-    if p.near_band and error <= p.near_band:
-        return p.near, f"{_short(text)} is within {p.near_band:.0%} of {_short(item.reference or '')}"
+    if p.relative_tolerance or p.near_band:
+        error = answers.number_error(given, reference)
+        if error <= p.relative_tolerance:
+            return p.right, f"{_short(text)} is within {p.relative_tolerance:.2%} of {_short(item.reference or '')}"
+        if error <= p.near_band:
+            return p.near, f"{_short(text)} is within {p.near_band:.2%} of {_short(item.reference or '')}"
     return p.wrong, f"{_short(text)} is not {_short(item.reference or '')}"
 
 

@@ -42,7 +42,7 @@ _UNITS = {"$": "dollar", "usd": "dollar", "us$": "dollar", "buck": "dollar",
 class Number:
     """A value with its unit words; `decimals` counts the written decimal places, -1 for a fraction."""
 
-    value: Fraction
+    value: int | Fraction
     units: frozenset[str]
     decimals: int = 0
 
@@ -52,6 +52,7 @@ class Number:
         return "%" in self.units
 
 
+_NO_UNITS: frozenset[str] = frozenset()
 _WRAPPERS = (
     (re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|mathit|operatorname|mbox|boldsymbol)\s*\{([^{}]*)\}"), r" \1 "),
     (re.compile(r"\\boxed\s*\{(.*)\}", re.DOTALL), r"\1"),
@@ -93,7 +94,7 @@ def number(text: str) -> Number | None:
     if len(text) > 4 * MAX_NUMBER_CHARS:
         return None
     if _PLAIN.fullmatch(text):
-        return Number(Fraction(int(text)), frozenset())
+        return Number(int(text), _NO_UNITS)
     plain = canonical(text)
     if not plain or len(plain) > MAX_NUMBER_CHARS or not any(c in "0123456789" for c in plain):
         return None
@@ -108,14 +109,19 @@ def number(text: str) -> Number | None:
 
 def same_number(a: Number, b: Number) -> bool:
     """Equality under the policy above."""
-    if a.units and b.units and not (a.units <= b.units or b.units <= a.units):
+    if not same_units(a, b):
         return False
     if _close(a, b):
         return True
     if a.percent != b.percent:
         whole, other = (a, b) if a.percent else (b, a)
-        return whole.value / 100 == other.value
+        return whole.value == 100 * other.value
     return False
+
+
+def same_units(a: Number, b: Number) -> bool:
+    """Whether the units allow a comparison: one has none, or one's words hold the other's."""
+    return not a.units or not b.units or a.units <= b.units or b.units <= a.units
 
 
 def _close(a: Number, b: Number) -> bool:
@@ -142,7 +148,8 @@ def _number(part: dict[str, str | None]) -> Number | None:
     scale, words = units
     if part["currency"]:
         words = words | {_UNITS[part["currency"].casefold()]}
-    return Number(value * scale, frozenset(words), decimals)
+    value *= scale
+    return Number(value.numerator if value.denominator == 1 else value, frozenset(words), decimals)
 
 
 def _value(part: dict[str, str | None]) -> tuple[Fraction, int] | None:
