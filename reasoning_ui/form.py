@@ -41,6 +41,11 @@ class Setting:
         return isinstance(extra, Mapping) and bool(extra.get("advanced"))
 
     @property
+    def tiny_number(self) -> bool:
+        """Whether it is a number like 2e-4, which a number field would show as 0.0002."""
+        return self.name == "learning_rate"
+
+    @property
     def choices(self) -> list[str]:
         """The allowed values, where they are listed."""
         inner = get_args(self.kind)[0] if get_origin(self.kind) is list else self.kind
@@ -77,9 +82,11 @@ def component(setting: Setting, value: Any) -> gr.components.Component:
         return gr.CheckboxGroup(setting.choices, value=shown, info=help_text, **common)
     if setting.choices:
         return gr.Dropdown(setting.choices, value=shown, info=help_text, **common)
+    if setting.tiny_number:
+        return gr.Textbox(shown, info=f"{help_text} Such as {setting.info.default:g}.", lines=1, **common)
     if kind in (int, float):
         limits = bounds_in_words(setting)
-        return gr.Number(shown, precision=0 if kind is int else None, step=1 if kind is int else 0.01, min_width=180,
+        return gr.Number(shown, precision=0 if kind is int else None, min_width=180,
                          info=f"{help_text} {limits}".strip(), **common)
     hint = "separated by commas" if get_origin(kind) is list else "empty" if setting.optional else None
     return gr.Textbox(shown, info=help_text, placeholder=hint, lines=1, **common)
@@ -89,6 +96,8 @@ def to_form(setting: Setting, value: Any) -> Any:
     """A plain recipe value as its component shows it."""
     if get_origin(setting.kind) is list and not setting.choices:
         return ", ".join(value or [])
+    if setting.tiny_number and isinstance(value, float):
+        return f"{value:g}".replace("e-0", "e-")
     return value if value is not None or setting.kind in (int, float) else ""
 
 
@@ -114,7 +123,7 @@ def bounds_in_words(setting: Setting) -> str:
 
 
 def in_titles(message: str) -> str:
-    """A recipe error with the settings' labels instead of their names in the file: `GRPO › Batch size: …`."""
+    """A recipe error with the settings' labels instead of their names in the file: `GRPO > Batch size: …`."""
     def swap(match: re.Match[str]) -> str:
         model: Any = Recipe
         titles = []
@@ -124,7 +133,7 @@ def in_titles(message: str) -> str:
                 return match.group(0)
             titles.append(field.title or part)
             model = field.annotation
-        return " › ".join(titles) + ":"
+        return " > ".join(titles) + ":"
 
     lines = [re.sub(r"^([a-z_]+(?:\.[a-z_0-9]+)*):", swap, line) for line in message.splitlines()]
     return "\n".join(line.removeprefix("recipe: ").replace("(it is None)", "(it is empty)") for line in lines)

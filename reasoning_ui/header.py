@@ -1,0 +1,128 @@
+"""Above all tabs: choose the model, the dataset and the current run; see what is missing and what to do next."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipeline import jobs
+from pipeline.errors import StudioError
+from pipeline.recipe import DataStep
+from pipeline.run_folder import RunReader
+from pipeline.run_state import RunCard, RunState
+from pipeline.studio_home import StudioHome
+from reasoning_ui import checks
+from reasoning_ui.next_step import NextStep, missing_parts, next_step
+from reasoning_ui.shared import Shared, data_step, go_to, guard, model_step, rewards_step
+
+MODELS = [("Bundled tiny model (demo)", "tiny"),
+          *((name, name) for name in ("HuggingFaceTB/SmolLM2-135M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct",
+                                      "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"))]
+DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathematics", "gsm8k"),
+            ("LIMO: hard mathematics, long solutions", "limo"), ("OpenR1: mathematics, long reasoning", "openr1")]
+STATE_SIGNS = {"waiting": "waiting", "running": "● running", "stopping": "stopping", "stopped": "stopped",
+               "interrupted": "interrupted", "failed": "✕ failed", "finished": "✓ finished"}
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+class Header:
+    """The header's components; built above the tabs, wired once the shared choices exist."""
+
+    def __init__(self) -> None:
+        with gr.Row(elem_id="header-choices", equal_height=True):
+            self.model = gr.Dropdown(MODELS, value="tiny", label="Model", allow_custom_value=True, min_width=200,
+                                     elem_id="header-model")
+            self.data = gr.Dropdown(DATASETS, value="demo", label="Dataset", allow_custom_value=True, min_width=200,
+                                    elem_id="header-data")
+            self.run = gr.Dropdown([("No run yet", "")], value="", label="Current run", min_width=200,
+                                   elem_id="header-run", allow_custom_value=True)
+        with gr.Row(elem_id="header-next", equal_height=True):
+            self.status = gr.HTML(elem_id="header-status", apply_default_css=False)
+            self.go = gr.Button("Start", variant="secondary", size="sm", scale=0, min_width=170, elem_id="header-go")
+
+    def wire(self, shared: Shared) -> None:
+        """Connect the header with the shared choices, the timer and the tabs."""
+        target = gr.Textbox("start", visible="hidden", label="next-tab")
+        seen = gr.Textbox("", visible="hidden", label="header-seen")
+        home = shared.home
+        self.model.input(guard(chosen_model), [self.model, shared.model], shared.model, **QUIET)
+        self.data.input(guard(chosen_data), [self.data, shared.data], shared.data, **QUIET)
+        self.run.input(lambda value: value or "", self.run, shared.run, **QUIET)
+
+        def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
+            return _updates(home, run, model, data, rewards, before)
+
+        inputs = [shared.run, shared.model, shared.data, shared.rewards, seen]
+        outputs = [self.model, self.data, self.run, self.status, self.go, target, seen]
+        triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
+                    shared.rewards.change]
+        gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
+        self.go.click(go_to, target, shared.tabs, **QUIET)
+
+
+def chosen_model(source: str | None, now: str) -> str:
+    """The model choice with another source; the revision belongs to the old one."""
+    return model_step(now).model_copy(update={"source": (source or "tiny").strip() or "tiny",
+                                              "revision": None}).model_dump_json()
+
+
+def chosen_data(source: str | None, now: str) -> str:
+    """The dataset choice with another source; tags stay, columns and splits belong to the old one."""
+    old = data_step(now)
+    return DataStep(source=(source or "demo").strip() or "demo", tags=old.tags,
+                    system_prompt=old.system_prompt).model_dump_json()
+
+
+def model_choices(cards: list[RunCard], home: StudioHome) -> list[tuple[str, str]]:
+    """Models to choose from: a few by name, and what earlier runs made."""
+    found = []
+    for card in cards[:50]:
+        for stage, title in (("grpo", "GRPO"), ("sft", "SFT")):
+            folder = home.run(card.id).model(stage)
+            if (folder / "config.json").is_file():
+                found.append((f"{title} model of {card.name}", str(folder)))
+    return MODELS + found
+
+
+def status_html(step: NextStep, name: str, state: RunState | None) -> str:
+    """The status line: the run, a progress bar while it works, what is missing, the next step."""
+    parts = []
+    if state is not None:
+        parts.append(f'<span class="rs-chip rs-{escape(state.state)}">{escape(STATE_SIGNS[state.state])}</span> '
+                     f"<b>{escape(name)}</b>")
+    if step.missing:
+        parts.append(f'<span class="rs-bad-text"><b>Missing:</b> {escape(" ".join(step.missing))}</span>')
+    parts.append(f"<span><b>Next:</b> {escape(step.words)}</span>")
+    bar = ""
+    if state is not None and state.alive and state.total:
+        share = min(max(100 * state.done / state.total, 0), 100)
+        bar = f'<progress value="{share:.1f}" max="100" aria-label="Progress of this stage">{share:.0f} %</progress>'
+    return f'<div class="rs-status">{" ".join(parts)}{bar}</div>'
+
+
+def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
+    """All outputs of the header, or skips where nothing is new; never raises, since the timer calls it."""
+    try:
+        jobs.tend(home)
+        cards = jobs.list_runs(home)
+    except (StudioError, OSError):
+        cards = []
+    card = next((c for c in cards if c.id == run), None)
+    check = checks.model(model_step(model), home.path)
+    missing = missing_parts(check, data_step(data), rewards_step(rewards))
+    step = next_step(missing, card.state if card else None, bool(cards), bool(card) and _compared(home, card))
+    status = status_html(step, card.name if card else "", card.state if card else None)
+    runs = [(f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards] or [("No run yet", "")]
+    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else ""))
+    if key == before:
+        return [gr.skip()] * 7
+    models = model_choices(cards, home)
+    return [gr.Dropdown(choices=models, value=model_step(model).source),
+            gr.Dropdown(value=data_step(data).source), gr.Dropdown(choices=runs, value=run if card else None),
+            status, gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary"),
+            step.tab, key]
+
+
+def _compared(home: StudioHome, card: RunCard) -> bool:
+    return any(stage["name"] == "evaluate" and stage["state"] == "finished"
+               for stage in RunReader(home.run(card.id)).stages())

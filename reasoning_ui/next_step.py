@@ -1,0 +1,59 @@
+"""What is missing and what to do next, worked out from the choices and the current run. No components here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.model_check import ModelCheck
+from pipeline.recipe import DataStep, RewardsStep
+from pipeline.run_state import RunState
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """The header's lines: what is missing (may be empty), the next step in words, and the tab that does it."""
+
+    missing: tuple[str, ...]
+    words: str
+    button: str
+    tab: str
+
+
+def missing_parts(check: ModelCheck, data: DataStep, rewards: RewardsStep) -> tuple[tuple[str, str], ...]:
+    """Each missing thing as (sentence, tab where it is mended)."""
+    found = [(f"Model: {check.problems[0]}", "train")] if check.problems else []
+    source = Path(data.source).expanduser()
+    if (source.is_absolute() or source.suffix) and not source.exists():
+        found.append((f"Dataset: there is no file {data.source}.", "data"))
+    if not any(f.enabled and f.weight for f in rewards.functions):
+        found.append(("Rewards: none is switched on, so GRPO has nothing to learn from.", "rewards"))
+    return tuple(found)
+
+
+def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_runs: bool, compared: bool) -> NextStep:
+    """The one thing to do now. A running job comes first, then a finished one's result, then what is missing."""
+    lines = tuple(text for text, _ in missing)
+    if state is not None:
+        known = _of_run(state, compared)
+        if known is not None:
+            return NextStep(lines, *known)
+    if missing:
+        return NextStep(lines, "Mend what is missing.", "Show it", missing[0][1])
+    if not any_runs:
+        return NextStep((), "New here? Train the demo: one click, a few minutes.", "Start", "start")
+    return NextStep((), "Look over the settings, then start training.", "Train", "train")
+
+
+def _of_run(state: RunState, compared: bool) -> tuple[str, str, str] | None:
+    if state.state == "running" or state.state == "stopping":
+        return f"{state.words or 'Starting'}.", "Watch it live", "live"
+    if state.state == "waiting":
+        return state.reason or "Waiting for its turn.", "See the queue", "runs"
+    if state.state == "finished" and compared:
+        return "The run is finished: see whether the model got better.", "See the comparison", "compare"
+    if state.state == "finished":
+        return "The run is finished: take the model with you.", "Export", "export"
+    if state.state in ("stopped", "interrupted"):
+        return f"The run was {state.state}; what it did so far is kept.", "Resume it", "runs"
+    if state.state == "failed":
+        return f"The run failed: {state.reason} {state.remedy}".strip(), "See what happened", "runs"
+    return None

@@ -1,0 +1,214 @@
+"""The Train tab: the recipe form made from the recipe's fields, what it will need here, and the start button."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipeline import jobs
+from pipeline.demo import demo_recipe
+from pipeline.errors import RecipeError, StudioError
+from pipeline.memory import Change, lower_to_fit, plan_batch
+from pipeline.model_check import check_model
+from pipeline.recipe import Recipe
+from reasoning_ui import checks
+from reasoning_ui.form import component, in_titles
+from reasoning_ui.header import QUIET
+from reasoning_ui.review import SPACE_WARNING, problems_html, review_html
+from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, model_step, rewards_step
+from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
+
+PRESETS = {"General defaults": Recipe, "The demo's settings": lambda: demo_recipe(1)}
+OFFERS = 3  # buttons that lower one setting to make it fit
+INTRO = ("Every setting has a sensible value already: you can start at once. *Advanced* holds what you only need when "
+         "you know why. Data and rewards have their own tabs.")
+
+
+def build(shared: Shared, tab: gr.Tab) -> None:
+    """The tab's components, and the two-way link between form and shared choices."""
+    gr.Markdown(INTRO)
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            form = _Form()
+        with gr.Column(scale=2, min_width=300, elem_id="review"):
+            about = gr.HTML(elem_id="review-about", apply_default_css=False)
+            problems = gr.HTML(elem_id="review-problems", apply_default_css=False)
+            if shared.extras.get("warn_storage"):
+                gr.HTML(f'<div class="rs-note rs-warn">{escape(SPACE_WARNING)}</div>', apply_default_css=False)
+            start = gr.Button("Start training", variant="primary", size="lg", elem_id="start-training")
+            with gr.Row():
+                offers = [gr.Button(visible=False, size="sm", elem_id=f"offer-{i}") for i in range(OFFERS)]
+            fill = gr.Button("Choose the batch that fills this machine", size="sm", elem_id="plan-batch")
+            review = gr.HTML(elem_id="review-plan", apply_default_css=False)
+            with gr.Accordion("The recipe as a file", open=False):
+                gr.Markdown("The whole run can be repeated from this text: `python -m pipeline run recipe.yaml`.")
+                text = gr.Code("", language="yaml", label="recipe.yaml", interactive=False)
+                upload = gr.UploadButton("Open a recipe file", file_types=[".yaml", ".yml"], size="sm")
+    _wire(shared, tab, form, start, offers, fill, upload, [about, problems, review, text, *offers, fill])
+
+
+class _Form:
+    """The components of the form: the goal, and one for each setting, in the order of SETTINGS."""
+
+    def __init__(self) -> None:
+        goal, shown = from_store("", "{}")
+        values = iter(zip(SETTINGS, shown, strict=True))
+        with gr.Group():
+            self.goal = gr.Radio(list(GOALS), value=goal, label="What to do", elem_id="goal",
+                                 info="GRPO alone is for a model that writes the tags already, such as the SFT model "
+                                      "of an earlier run.")
+            self.preset = gr.Dropdown(list(PRESETS), value=None, label="Start from", elem_id="preset",
+                                      info="Sets all fields below; for the demo also model, data and rewards.")
+        by_step: dict[str, list[Any]] = {}
+        made: dict[int, gr.components.Component] = {}
+        for i, (setting, value) in enumerate(values):
+            by_step.setdefault(setting.step, []).append((i, setting, value))
+        with gr.Row():
+            for i, setting, value in by_step[""]:
+                made[i] = component(setting, value)
+        for step, (title, text) in GROUPS.items():
+            with gr.Accordion(title, open=step in ("model", "sft", "grpo"), elem_id=f"group-{step}"):
+                gr.Markdown(text)
+                basic = [item for item in by_step[step] if not item[1].advanced]
+                advanced = [item for item in by_step[step] if item[1].advanced]
+                with gr.Row():
+                    made |= {i: component(setting, value) for i, setting, value in basic}
+                if advanced:
+                    with gr.Accordion("Advanced", open=False), gr.Row():
+                        made |= {i: component(setting, value) for i, setting, value in advanced}
+        self.fields = [made[i] for i in range(len(SETTINGS))]
+
+    @property
+    def all(self) -> list[gr.components.Component]:
+        """Goal and fields, the inputs of every handler."""
+        return [self.goal, *self.fields]
+
+
+def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: list[gr.Button], fill: gr.Button,
+          upload: gr.UploadButton, shown: list[Any]) -> None:
+    sent = gr.Textbox("", visible="hidden", label="form-sent")  # what the form last wrote into the shared choices
+    choices = [shared.model, shared.data, shared.rewards, shared.training]
+    edits = [event for field in form.all for event in _edits(field)]
+    gr.on(edits, lambda goal, *values: _store(goal, values), form.all, [shared.model, shared.training, sent],
+          trigger_mode="always_last", **QUIET)
+    gr.on([shared.model.change, shared.training.change], _fill, [shared.model, shared.training, sent],
+          [*form.all, sent], trigger_mode="always_last", **QUIET)
+    gr.on([*edits, *(box.change for box in choices), tab.select], lambda *a: _review(shared, *a),
+          [shared.data, shared.rewards, *form.all], shown, trigger_mode="always_last", **QUIET)
+    start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
+                [shared.run, shared.tabs], concurrency_limit=1, api_visibility="private")
+    for number, button in enumerate(offers):
+        button.click(guard(lambda *a, n=number: _apply_offer(n, *a)), [shared.data, shared.rewards, *form.all],
+                     [shared.model, shared.training], api_visibility="private")
+    fill.click(guard(_apply_plan), [shared.data, shared.rewards, *form.all], [shared.model, shared.training],
+               api_visibility="private")
+    form.preset.input(guard(_preset), [form.preset, *choices], choices, **QUIET)
+    upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, api_visibility="private")
+
+
+def _edits(field: gr.components.Component) -> list[Any]:
+    """The events that tell that a person changed a field; text counts when it is left, not at every letter."""
+    return [field.blur, field.submit] if isinstance(field, gr.Textbox) else [field.input]
+
+
+def _store(goal: str, values: Sequence[Any]) -> tuple[Any, str, str]:
+    model, training = stored(values_of(goal, values))
+    return (gr.skip() if model is None else model), training, json.dumps([model, training])
+
+
+def _fill(model: str, training: str, sent: str) -> list[Any]:
+    """The form's values after somebody else changed a choice; nothing when it was the form itself."""
+    if not training or (sent and json.loads(sent)[1] == training and json.loads(sent)[0] in (model, None)):
+        return [gr.skip()] * (len(SETTINGS) + 2)
+    goal, shown = from_store(model, training)
+    return [goal, *shown, ""]
+
+
+def _recipe(data: str, rewards: str, goal: str, values: Sequence[Any]) -> Recipe:
+    """The recipe of the form. Raises RecipeError in the words of the form's labels."""
+    try:
+        return Recipe.parse(values_of(goal, values) | {"data": data_step(data).model_dump(),
+                                                       "rewards": rewards_step(rewards).model_dump()})
+    except RecipeError as error:
+        raise RecipeError(in_titles(str(error))) from error
+
+
+def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> list[Any]:
+    """Everything beside the form; never raises, since it follows each change."""
+    hidden = [gr.Button(visible=False)] * (OFFERS + 1)
+    about = _about(data, rewards)
+    try:
+        recipe = _recipe(data, rewards, goal, values)
+    except StudioError as error:
+        return [about, problems_html(str(error).splitlines()), gr.skip(), gr.skip(), *hidden]
+    hardware = checks.hardware()
+    check = checks.model(recipe.model, shared.home.path)
+    changes: list[Change] = []
+    plan = None
+    if check.facts is not None:
+        changes = lower_to_fit(recipe, check.facts, hardware)[:OFFERS]
+        plan = plan_batch(recipe, check.facts, hardware) if recipe.grpo.enabled else None
+    buttons: list[Any] = [gr.Button(f"{change.label}: {change.total_gib:.1f} GiB", visible=True) for change in changes]
+    same = plan is None or (plan.batch_size, plan.accumulation, plan.gpu_memory_share or recipe.model.gpu_memory_share
+                            ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
+    fill = gr.Button(visible=False) if same else gr.Button(f"Fill this machine: {plan.words}", visible=True)
+    problems = [*check.problems, *check.warnings] if check.problems else []
+    return [about, problems_html(problems), review_html(recipe, check, hardware), recipe.to_yaml(), *buttons,
+            *hidden[: OFFERS - len(buttons)], fill]
+
+
+def _about(data: str, rewards: str) -> str:
+    """One line on the choices that other tabs make."""
+    labels = ", ".join(f.label for f in rewards_step(rewards).functions if f.enabled) or "none"
+    return (f'<div class="rs-about"><b>Dataset:</b> {escape(data_step(data).source)} · <b>Tags:</b> '
+            f"{escape(data_step(data).tags.scheme)} · <b>Rewards:</b> {escape(labels)}</div>")
+
+
+def _start(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, Any]:
+    recipe = _recipe(data, rewards, goal, values)
+    check = check_model(recipe.model, checks.hardware(), shared.home.path)
+    if check.problems:
+        raise RecipeError("\n".join(check.problems))
+    return jobs.start(shared.home, recipe), go_to("live")
+
+
+def _changed(recipe: Recipe, changes: dict[tuple[str, str], Any]) -> tuple[str, str]:
+    values = recipe.model_dump()
+    for (step, name), value in changes.items():
+        values[step][name] = value
+    model, _, _, training = choices_of(Recipe.parse(values))
+    return model, training
+
+
+def _apply_offer(number: int, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
+    recipe = _recipe(data, rewards, goal, values)
+    check = check_model(recipe.model)
+    changes = lower_to_fit(recipe, check.facts, checks.hardware()) if check.facts else []
+    if number >= len(changes):
+        raise RecipeError("Everything fits already.")
+    return _changed(recipe, {changes[number].path: changes[number].value})
+
+
+def _apply_plan(data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
+    recipe = _recipe(data, rewards, goal, values)
+    check = check_model(recipe.model)
+    plan = plan_batch(recipe, check.facts, checks.hardware()) if check.facts else None
+    if plan is None:
+        raise RecipeError("No batch of this recipe fits: lower the answers per question, or the sequence length.")
+    changes = {("grpo", "batch_size"): plan.batch_size, ("grpo", "accumulation"): plan.accumulation}
+    if plan.gpu_memory_share is not None:
+        changes["model", "gpu_memory_share"] = plan.gpu_memory_share
+    return _changed(recipe, changes)
+
+
+def _preset(name: str, model: str, data: str, rewards: str, training: str) -> tuple[str, str, str, str]:
+    """The choices of a preset; the general defaults keep the chosen model, data and rewards."""
+    if name not in PRESETS:
+        return model, data, rewards, training
+    recipe = PRESETS[name]()
+    if name == "General defaults":
+        kept = {"source": model_step(model).source, "revision": model_step(model).revision}
+        return recipe.model.model_copy(update=kept).model_dump_json(), data, rewards, choices_of(recipe)[3]
+    return choices_of(recipe)
