@@ -1,0 +1,199 @@
+"""Which examples can be used, and for what: token lengths, duplicates, suspicious rows, leakage; then the split."""
+
+import random
+from collections.abc import Callable, Sequence
+
+from pipeline.dataset.answers import last_number
+from pipeline.dataset.chat import ChatTokenizer, prompt_text
+from pipeline.dataset.duplicates import near_groups
+from pipeline.dataset.examples import Example, question_key
+from pipeline.dataset.report import Lengths, PreparedReport
+from pipeline.dataset.split import PARTS, part_sizes, share_out
+from pipeline.errors import DatasetError
+from pipeline.recipe import DataStep
+
+Progress = Callable[[float, float | None, str], None]
+Watch = Callable[[], None]
+BATCH = 512  # texts encoded at a time
+TINY_REASONING = 20  # characters
+
+
+def measure(examples: Sequence[Example], chat: ChatTokenizer, progress: Progress, watch: Watch) -> None:
+    """Set the token lengths of prompts and completions (the end token included), batch by batch."""
+    known: dict[str, tuple[str, str]] = {}
+    for start in range(0, len(examples), BATCH):
+        watch()
+        progress(start, len(examples), "counting tokens")
+        batch = examples[start : start + BATCH]
+        for example, count in zip(batch, chat.counts([_prompt(chat, e, known) for e in batch]), strict=True):
+            example.prompt_tokens = count
+        with_answer = [e for e in batch if e.completion]
+        counts = chat.counts([e.completion + chat.end for e in with_answer if e.completion])
+        for example, count in zip(with_answer, counts, strict=True):
+            example.completion_tokens = count
+
+
+def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenizer, report: PreparedReport, *, seed: int,
+                     max_length: int, max_completion_tokens: int, progress: Progress, watch: Watch,
+                     test: list[Example] | None = None) -> dict[str, list[Example]]:
+    """Drop what cannot be used, each with its reason, and share the rest out into the parts of the split."""
+    examples = _without_unusable(examples, chat, report)
+    if data.drop_duplicates:
+        examples = _without_duplicates(examples, report)
+    measure(examples + (test or []), chat, progress, watch)
+    can_sft, can_grpo = _abilities(examples, report, max_length, max_completion_tokens)
+    usable = [i for i in range(len(examples)) if can_sft[i] or can_grpo[i]]
+    if data.limit and len(usable) > data.limit:
+        chosen = set(random.Random(f"limit-{seed}").sample(usable, data.limit))
+        for i in usable:
+            if i not in chosen:
+                report.drop("limit", examples[i].row, examples[i].question)
+        usable = [i for i in usable if i in chosen]
+    _notice(examples, usable, report)
+    describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
+    if not usable:
+        return {part: [] for part in PARTS}
+    return _split(data, examples, usable, can_sft, can_grpo, report, seed, progress, watch, test)
+
+
+def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_length: int,
+                     max_completion_tokens: int) -> None:
+    """Histograms of token lengths with the limits; the completion limit that the data suggests (95th percentile)."""
+    report.prompt = Lengths.of((e.prompt_tokens for e in examples), max_length - max_completion_tokens)
+    report.completion = Lengths.of((e.completion_tokens for e in examples if e.completion), max_completion_tokens)
+    if report.completion.count:
+        report.suggested_max_completion_tokens = max(8, -(-report.completion.p95 // 8) * 8)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _prompt(chat: ChatTokenizer, example: Example, known: dict[str, tuple[str, str]]) -> str:
+    """The rendered prompt. Rows differ in the question alone: the text around it is rendered once per system prompt."""
+    around = known.get(example.system)
+    if around is None:
+        mark = "QUESTION7MARK"
+        before, found, after = prompt_text(chat, {"system": example.system, "question": mark}).partition(mark)
+        plain = prompt_text(chat, {"system": example.system, "question": example.question})
+        fits = bool(found) and plain == before + example.question + after
+        around = known[example.system] = (before, after) if fits else ("", "")
+        if len(known) > 1000:
+            known.clear()
+    if around == ("", ""):
+        return prompt_text(chat, {"system": example.system, "question": example.question})
+    return around[0] + example.question + around[1]
+
+
+def _without_unusable(examples: list[Example], chat: ChatTokenizer, report: PreparedReport) -> list[Example]:
+    kept = []
+    for example in examples:
+        text = f"{example.question}\n{example.completion or ''}"
+        if special := [t for t in chat.special_tokens if t in text]:
+            report.drop("special", example.row, ", ".join(special))
+        elif example.problem == "tags" and not example.reference:
+            report.drop("tags", example.row, example.detail)
+        elif not example.completion and not example.reference:
+            report.drop(example.problem or "no_answer", example.row, example.question)
+        else:
+            if example.problem == "tags":
+                report.notice("tags", example.row, example.detail)
+            kept.append(example)
+    return kept
+
+
+def _without_duplicates(examples: list[Example], report: PreparedReport) -> list[Example]:
+    seen: dict[str, int] = {}
+    kept = []
+    for example in examples:
+        first = seen.setdefault(question_key(example.question), example.row)
+        if first == example.row:
+            kept.append(example)
+        else:
+            report.drop("duplicate", example.row, f"as row {first}: {example.question}")
+    return kept
+
+
+def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: int, max_completion_tokens: int
+               ) -> tuple[list[bool], list[bool]]:
+    """Whether each example fits for SFT (prompt and completion) and for GRPO (prompt and the longest answer)."""
+    can_sft, can_grpo = [], []
+    for e in examples:
+        can_sft.append(e.completion is not None and e.prompt_tokens + e.completion_tokens <= max_length)
+        can_grpo.append(e.reference is not None and e.prompt_tokens + max_completion_tokens <= max_length)
+        words = f"{e.prompt_tokens} + {e.completion_tokens} tokens: {e.question}"
+        if not can_sft[-1] and not can_grpo[-1]:
+            report.drop("too_long", e.row, words)
+        elif e.completion and not can_sft[-1]:
+            report.notice("long_sft", e.row, words)
+        elif e.reference and not can_grpo[-1]:
+            report.notice("long_grpo", e.row, words)
+    return can_sft, can_grpo
+
+
+def _notice(examples: Sequence[Example], usable: Sequence[int], report: PreparedReport) -> None:
+    for i in usable:
+        e = examples[i]
+        if not e.reasoning:
+            report.notice("no_reasoning", e.row, e.question)
+        elif len(e.reasoning) < TINY_REASONING:
+            report.notice("tiny_reasoning", e.row, e.reasoning)
+        if e.reasoning and e.reference and disagrees(e.reasoning, e.reference):
+            words = f"{last_number(e.reasoning)} in the reasoning, {e.reference} as the answer"
+            report.notice("disagrees", e.row, words)
+
+
+def disagrees(reasoning: str, reference: str) -> bool:
+    """Whether the reasoning's last number is another one than a numeric reference."""
+    found = _number(last_number(reasoning))
+    given = _number(reference.replace(",", "").strip("$% "))
+    return found is not None and given is not None and abs(found - given) > 1e-6 * max(1.0, abs(given))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: list[bool], can_grpo: list[bool],
+           report: PreparedReport, seed: int, progress: Progress, watch: Watch, test: list[Example] | None
+           ) -> dict[str, list[Example]]:
+    everything = [examples[i] for i in usable] + (test or [])
+    groups = near_groups([e.question for e in everything], report, progress, watch)
+    count = len(usable)
+    if test is not None:
+        kept_groups = []
+        for group in groups:
+            rows = [i for i in group if i < count]
+            if len(rows) < len(group):
+                for i in rows:
+                    report.drop("leak", everything[i].row, everything[i].question)
+            elif rows:
+                kept_groups.append(rows)
+        groups = kept_groups
+    names = PARTS if test is None else PARTS[:-1]
+    available = sum(map(len, groups))
+    sizes = part_sizes(data.split, available, names)
+    parts = share_out(groups, [can_sft[i] for i in usable], [can_grpo[i] for i in usable], sizes, seed)
+    used = {i for rows in parts.values() for i in rows}
+    for i in (i for group in groups for i in group):
+        if i not in used:
+            report.drop("unused", everything[i].row, everything[i].question)
+    _say_shortfall(parts, sizes, report)
+    shared = {part: [everything[i] for i in rows] for part, rows in parts.items()}
+    for rows in shared.values():
+        random.Random(f"order-{seed}").shuffle(rows)
+    return shared | ({"test": list(test)} if test is not None else {})
+
+
+def _say_shortfall(parts: dict[str, list[int]], sizes: dict[str, int], report: PreparedReport) -> None:
+    for part, size in sizes.items():
+        got = len(parts[part])
+        if size and not got:
+            need = "a worked solution" if part == "sft" else "an answer that can be checked"
+            report.warnings.append(f"The {part} part is empty: no row has {need} and fits the lengths.")
+        elif got < 0.9 * size:
+            report.warnings.append(f"The {part} part got {got} of {size} rows: the others cannot serve it.")
+    if all(not rows for rows in parts.values()):
+        raise DatasetError("The split leaves every part empty. Raise the shares of the split.")

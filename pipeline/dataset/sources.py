@@ -1,0 +1,175 @@
+"""Where rows come from: a built-in set, a file, a prepared dataset, or the Hugging Face Hub.
+
+`REASONING_STUDIO_DATA=<folder>` with gsm8k/train.jsonl, gsm8k/test.jsonl, math500.jsonl, aime24.jsonl, … is looked at
+before the Hub, for tests and for machines without a network.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.files import Broken, Rows, read_rows
+from pipeline.errors import DatasetError
+from pipeline.recipe import DataStep
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A dataset with its right mapping: where it is on the Hub, how its answers are found, its licence, a sentence."""
+
+    title: str
+    sentence: str
+    licence: str
+    hub: str = ""
+    config: str | None = None
+    split: str = "train"
+    mapping: dict[str, str] = field(default_factory=dict)  # column by role
+    rule: str = "auto"
+    test_split: str | None = None  # the split that a benchmark of this name is
+    local: str = ""  # file under REASONING_STUDIO_DATA; {split} is filled in
+
+
+DATASETS: dict[str, BuiltIn] = {
+    "demo": BuiltIn(
+        "Demo problems", "Word problems of one to four steps, made on this machine; the bundled tiny model can learn "
+        "them. Some of the worked solutions are hasty, as in real data.", "Apache-2.0",
+        mapping={"question": "question", "reasoning": "reasoning", "answer": "answer"}, rule="column"),
+    "gsm8k": BuiltIn(
+        "GSM8K", "7,473 school mathematics word problems with worked solutions.", "MIT", "openai/gsm8k", "main",
+        mapping={"question": "question", "reasoning": "answer", "answer": "answer"}, rule="hash", test_split="test",
+        local="gsm8k/{split}.jsonl"),
+    "limo": BuiltIn(
+        "LIMO", "817 hard problems with long, carefully chosen solutions; for larger models.", "Apache-2.0",
+        "GAIR/LIMO", mapping={"question": "question", "reasoning": "solution", "answer": "answer"}, rule="column",
+        local="limo.jsonl"),
+    "math500": BuiltIn(
+        "MATH-500", "500 competition problems in seven subjects; usually kept as a test.", "MIT",
+        "HuggingFaceH4/MATH-500", split="test",
+        mapping={"question": "problem", "reasoning": "solution", "answer": "answer"}, rule="column",
+        test_split="test", local="math500.jsonl"),
+    "aime2024": BuiltIn(
+        "AIME 2024", "30 olympiad problems whose answers are whole numbers from 0 to 999; a hard test.",
+        "not stated (problems by the MAA)", "HuggingFaceH4/aime_2024",
+        mapping={"question": "problem", "answer": "answer"}, rule="column", test_split="train", local="aime24.jsonl"),
+    "aime2025": BuiltIn(
+        "AIME 2025", "30 olympiad problems, newer than most models; a hard test.", "not stated (problems by the MAA)",
+        "math-ai/aime25", split="test", mapping={"question": "problem", "answer": "answer"}, rule="column",
+        test_split="test", local="aime25.jsonl"),
+    "openr1": BuiltIn(
+        "OpenR1-Math", "94,000 competition problems with solutions (the long machine-written traces are in its column "
+        "'generations').", "Apache-2.0", "open-r1/OpenR1-Math-220k", "default",
+        mapping={"question": "problem", "reasoning": "solution", "answer": "answer"}, rule="column",
+        local="openr1.jsonl"),
+}
+SPLIT_ORDER = ("train", "training", "default", "validation", "test")
+
+
+def open_source(data: DataStep) -> Rows:
+    """The rows that a DataStep names (not `demo`, whose parts are made). Raises DatasetError in words."""
+    return open_named(data.source, data.config, data.source_split, data.revision)
+
+
+def open_named(source: str, config: str | None = None, split: str | None = None, revision: str | None = None) -> Rows:
+    """The rows of a built-in set, a file, a folder of a prepared dataset, or a Hub id."""
+    if built_in := DATASETS.get(source):
+        split = split or built_in.split
+        if (local := local_file(built_in, split)) is not None:
+            return read_rows(local)
+        return hub_rows(built_in.hub, config or built_in.config, split, revision)
+    path = Path(source).expanduser()
+    if path.is_file():
+        return read_rows(path)
+    if path.is_dir():
+        raise DatasetError(f"{source!r} is a folder. Give the path of one file in it.")
+    if not looks_like_hub_id(source):
+        names = ", ".join(DATASETS)
+        raise DatasetError(f"There is no dataset {source!r}. Give one of {names}, the path of a file that exists, or a "
+                           "Hugging Face id such as openai/gsm8k.")
+    return hub_rows(source, config, split, revision)
+
+
+def local_file(built_in: BuiltIn, split: str) -> Path | None:
+    """The file of a built-in set under REASONING_STUDIO_DATA, if there is one."""
+    folder = os.environ.get("REASONING_STUDIO_DATA")
+    if not folder or not built_in.local:
+        return None
+    path = Path(folder) / built_in.local.format(split=split)
+    return path if path.is_file() else None
+
+
+def looks_like_hub_id(source: str) -> bool:
+    """Whether a source has the shape owner/name and no file's extension or path."""
+    parts = source.split("/")
+    ends = source.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".zip", ".txt"))
+    return len(parts) == 2 and all(parts) and not source.startswith((".", "~", "/")) and not ends
+
+
+def hub_rows(repo: str, config: str | None, split: str | None, revision: str | None) -> Rows:
+    """Rows of a Hub dataset, streamed: the first ones come while the rest loads. No code of the dataset runs."""
+    os.environ.setdefault("USE_TORCH", "0")  # read when `datasets` is imported; the app never imports torch
+    import datasets
+
+    datasets.utils.logging.set_verbosity_error()
+    try:
+        if split is None:
+            splits = datasets.get_dataset_split_names(repo, config, revision=revision)
+            split = next((s for s in SPLIT_ORDER if s in splits), splits[0])
+        stream = datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True)
+    except Exception as error:
+        raise hub_error(repo, config, split, error) from error
+    info = stream.info.splits or {}
+    total = info[split].num_examples if split in info else None
+    return Rows(_streamed(repo, stream), f"Hub dataset {repo}", total=total or None)
+
+
+def hub_error(repo: str, config: str | None, split: str | None, error: Exception) -> DatasetError:
+    """The words for what `datasets` and the Hub raise."""
+    name, text = type(error).__name__, str(error)
+    if name == "DatasetNotFoundError" and "gated" in text.lower():
+        return DatasetError(f"The dataset {repo!r} is gated: accept its terms at https://huggingface.co/datasets/"
+                            f"{repo}, then log in with: hf auth login")
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        return DatasetError(f"The dataset {repo!r} needs a configuration (now {config!r}): {text[:400]}")
+    if "split" in text.lower() and ("Unknown split" in text or "Bad split" in text):
+        return DatasetError(f"The dataset {repo!r} has no split {split!r}: {text[:400]}")
+    if "trust_remote_code" in text or "Dataset scripts are no longer supported" in text:
+        return DatasetError(f"The dataset {repo!r} comes as a script, which is never run here. Look for "
+                            "a copy in Parquet.")
+    if _is_network(error):
+        return DatasetError(f"The Hugging Face Hub cannot be reached for {repo!r}. Check the network, or download the "
+                            "data and give the path of the file.")
+    if name in ("DatasetNotFoundError", "RepositoryNotFoundError"):
+        return DatasetError(f"There is no dataset {repo!r} on the Hugging Face Hub, or it is private: check the "
+                            "spelling, or log in with: hf auth login")
+    return DatasetError(f"The dataset {repo!r} could not be read ({name}: {text[:300]}). Try another revision, or "
+                        "download it and give the path of the file.")
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _streamed(repo: str, stream: Any) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+    number = 0
+    try:
+        for row in stream:
+            number += 1
+            yield number, row
+    except Exception as error:
+        if number == 0 or _is_network(error):
+            raise hub_error(repo, None, None, error) from error
+        yield Broken(number + 1, f"the dataset breaks after row {number} ({type(error).__name__}: {str(error)[:160]})")
+
+
+def _is_network(error: BaseException | None) -> bool:
+    names = {"ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout", "OfflineModeIsEnabled",
+             "MaxRetryError", "LocalEntryNotFoundError", "ProxyError", "TimeoutException", "gaierror",
+             "SSLError", "NetworkError"}
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if type(error).__name__ in names or isinstance(error, ConnectionError | TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
