@@ -7,12 +7,12 @@ another one of the same home, is taken over instead of being repeated.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pipeline.errors import EngineError, RecipeError
 from pipeline.recipe import EvaluateStep, Recipe, Tags
@@ -37,11 +37,15 @@ class EvaluationRequest(EvaluateStep):
     tags: Tags | None = Field(None, title="Tags", description="Empty takes the recipe's.")
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe) -> "EvaluationRequest":
-        """The evaluation that ends a run."""
-        step = recipe.evaluate
-        values = step.model_dump()
-        return cls(**{**values, "precisions": [step.precision]})
+    def of(cls, recipe: Recipe, changes: Mapping[str, Any] | None = None) -> "EvaluationRequest":
+        """The evaluation that ends a run, with changes. Raises RecipeError in words."""
+        values = recipe.evaluate.model_dump() | {"precisions": [recipe.evaluate.precision]}
+        try:
+            return cls.model_validate(values | dict(changes or {}))
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc'])) or 'evaluation'}: {e['msg'].removeprefix('Value error, ')}"
+                        for e in error.errors())
+            raise RecipeError("The evaluation cannot be done as asked. " + "; ".join(problems)) from error
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ CACHE_RUNS = 50  # how many of the newest other runs are looked through for a re
 
 
 def evaluate(run: Run) -> None:
-    """The stage of a run: the models and questions that its recipe names. Raises Stopped, StudioError."""
-    evaluate_request(run, EvaluationRequest.from_recipe(run.recipe))
+    """The models and questions that the recipe names, or that `run.request` asks for. Raises Stopped, StudioError."""
+    evaluate_request(run, EvaluationRequest.of(run.recipe, run.request))
 
 
 def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None = None) -> None:
@@ -106,14 +106,14 @@ class _Evaluation:
         self.run.check_stop()
         return self.done
 
-    def _expect(self) -> None:
-        """Record how many answers there will be, so that a stopped evaluation is known to be partial."""
-        expected = RunReader(self.run.folder).status().get("evaluations") or []
-        entry = {"model": self.contender.label, "benchmark": self.benchmark, "settings": self.settings,
-                 "questions": len(self.rows), "samples": self.request.samples}
-        key = ("model", "benchmark", "settings")
-        expected = [e for e in expected if any(e[k] != entry[k] for k in key)]
-        self.run.writer.set_status(evaluations=[*expected, entry])
+    def _expect(self, **facts: Any) -> None:
+        """Record how many answers there will be, so that a stopped evaluation is known to be partial; and facts."""
+        known = RunReader(self.run.folder).status().get("evaluations") or []
+        entry = {"model": self.contender.label, "benchmark": self.benchmark, "settings": self.settings}
+        before = next((e for e in known if all(e[k] == v for k, v in entry.items())), {})
+        others = [e for e in known if e is not before]
+        new = {**before, **entry, "questions": len(self.rows), "samples": self.request.samples, **facts}
+        self.run.writer.set_status(evaluations=[*others, new])
 
     def _missing(self) -> list[int]:
         """Indices of the questions without all their answers."""
@@ -151,6 +151,7 @@ class _Evaluation:
 
         with self.engine.generator(self.run, self.source, self.contender.adapter,
                                    self.contender.precision) as generator:
+            self._expect(**_facts(generator))
             generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
 
     def _store(self, indices: list[int], answers: list[list[Sample]]) -> None:
@@ -165,6 +166,12 @@ class _Evaluation:
     def _progress(self, message: str = "") -> None:
         text = message or f"{self.contender.label} ({self.contender.precision}) answers {self.benchmark}"
         self.run.progress(self.done, self.total, "answers", text)
+
+
+def _facts(generator: Any) -> dict[str, Any]:
+    """How the weights are held and how many bytes they take, where the generator can tell."""
+    footprint = getattr(getattr(generator, "model", None), "get_memory_footprint", None)
+    return {"method": getattr(generator, "method", None), "bytes": int(footprint()) if footprint else None}
 
 
 def _other_runs(folder: RunFolder) -> list[RunFolder]:

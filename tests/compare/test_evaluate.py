@@ -63,7 +63,7 @@ def new_run(path, recipe):
 
 
 def test_every_answer_is_judged_and_stored_with_its_question(run):
-    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
     answers = RunReader(run.folder).answers("test", "base")
     assert len(answers) == 10
     assert all(a["exact"] and a["lenient"] and a["format"] and a["extracted"] == a["reference"] for a in answers)
@@ -76,19 +76,19 @@ def test_a_stopped_evaluation_continues_with_the_questions_that_are_missing(run)
     calls = iter([False, False, True, True])
     run.stop_requested = lambda: next(calls)
     with pytest.raises(Stopped):
-        stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+        stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
     assert len(RunReader(run.folder).answers("test")) == 4
     again = Fake()
     run.stop_requested = lambda: False
-    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), again)
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), again)
     assert again.asked == [[i] for i in range(4, 10)]
     assert len(RunReader(run.folder).answers("test")) == 10
 
 
 def test_a_result_of_another_run_is_taken_over_when_model_questions_and_settings_agree(run, tmp_path):
-    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
     second, engine = new_run(tmp_path / "runs" / "two", run.recipe), Fake()
-    stage.evaluate_request(second, EvaluationRequest.from_recipe(run.recipe), engine)
+    stage.evaluate_request(second, EvaluationRequest.of(run.recipe), engine)
     assert engine.loaded == [] and len(RunReader(second.folder).answers("test", "base")) == 10
     longer = EvaluationRequest(models=["base"], max_completion_tokens=33)
     stage.evaluate_request(second, longer, engine)
@@ -96,11 +96,11 @@ def test_a_result_of_another_run_is_taken_over_when_model_questions_and_settings
 
 
 def test_changed_weights_are_evaluated_again(run):
-    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), Fake())
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
     from pathlib import Path
     Path(run.recipe.model.source, "model.safetensors").write_bytes(b"other")
     engine = Fake()
-    stage.evaluate_request(run, EvaluationRequest.from_recipe(run.recipe), engine)
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), engine)
     assert len(engine.asked) == 10
 
 
@@ -153,3 +153,11 @@ def test_an_answer_outside_the_tags_is_lenient_but_not_exact():
     record = answer_record(Contender("base", "x"), "test", "{}", 0, 0, ROWS[0], "It is 1", 4, False, 0.1,
                            SCHEMES["reasoning"])
     assert (record.exact, record.lenient, record.format, record.extracted) == (False, True, False, None)
+
+
+def test_a_request_changes_the_recipes_evaluation_and_is_checked_in_words(run):
+    run.request = {"limit": 3, "models": ["base"]}
+    request = EvaluationRequest.of(run.recipe, run.request)
+    assert (request.limit, request.precisions) == (3, ["16bit"])
+    with pytest.raises(RecipeError, match="set the temperature to 0.7"):
+        EvaluationRequest.of(run.recipe, {"samples": 4})
