@@ -136,7 +136,7 @@ def log_after(path: Path, seen: int | None, piece: int = LOG_PIECE) -> LogPiece:
 
 
 def log_search(path: Path, text: str, limit: int = 500) -> list[tuple[int, str]]:
-    """Line numbers (from 1) and lines of the whole log that hold `text`, whatever the case; the last `limit` of them."""
+    """Line numbers (from 1) and lines of the whole log that hold `text`, whatever the case; the last `limit`."""
     needle = text.casefold()
     found: list[tuple[int, str]] = []
     for number, line in _lines(path):
@@ -157,7 +157,7 @@ def _lines(path: Path) -> Iterable[tuple[int, str]]:
 
 
 def rounded(numbers: Iterable[float | None], digits: int = 5) -> list[float | None]:
-    """Numbers with a few significant digits, to send fewer bytes."""
+    """Numbers with a few significant digits, for fewer bytes."""
     return [None if n is None else float(f"{n:.{digits}g}") for n in numbers]
 
 
