@@ -3,22 +3,26 @@
 import os
 import sys
 
-if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-    sys.exit("Reasoning Studio needs Python 3.11, 3.12 or 3.13, and this is "
-             f"{sys.version_info[0]}.{sys.version_info[1]}: make the virtual environment with one of those.")
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+OLDEST, NEWEST = (3, 11), (3, 13)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Start the app; the exit code is 0, or 2 after a sentence that says what to change."""
-    try:
-        from reasoning_ui.launch import main as launch
-    except ImportError as error:
-        print(f"The package {error.name or error} is not installed: run `pip install -r requirements.txt` "
-              "in the virtual environment and start again.", file=sys.stderr)
+def main() -> int:
+    """Start the app; the exit code is 0, or 2 after one sentence that says what to change."""
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        this = ".".join(str(part) for part in sys.version_info[:2])
+        sys.stderr.write("Reasoning Studio needs Python 3.11, 3.12 or 3.13, and this is " + this + ": make the virtual "
+                         "environment with one of those.\n")
         return 2
-    return launch(arguments)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio  # noqa: F401  the first package that a bare Python lacks
+
+        from reasoning_ui.launch import main as launch
+    except ModuleNotFoundError as error:
+        sys.stderr.write("Reasoning Studio: the package " + str(error.name) + " is not installed. Run "
+                         "`pip install -r requirements.txt` in the virtual environment, then start again.\n")
+        return 2
+    return launch()
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def component(setting: Setting, value: Any) -> gr.components.Component:
     if setting.choices:
         return gr.Dropdown(setting.choices, value=shown, info=help_text, **common)
     if setting.tiny_number:
-        return gr.Textbox(shown, info=f"{help_text} Such as {setting.info.default:g}.", lines=1, **common)
+        return gr.Textbox(shown, lines=1, info=f"{help_text} "
+                          f"The usual value is {short_number(setting.info.default)}.", **common)
     if kind in (int, float):
         limits = bounds_in_words(setting)
         return gr.Number(shown, precision=0 if kind is int else None, min_width=180,
@@ -97,7 +98,7 @@ def to_form(setting: Setting, value: Any) -> Any:
     if get_origin(setting.kind) is list and not setting.choices:
         return ", ".join(value or [])
     if setting.tiny_number and isinstance(value, float):
-        return f"{value:g}".replace("e-0", "e-")
+        return short_number(value)
     return value if value is not None or setting.kind in (int, float) else ""
 
 
@@ -110,6 +111,13 @@ def from_form(setting: Setting, shown: Any) -> Any:
     return None if shown == "" and setting.optional else shown
 
 
+def short_number(value: float) -> str:
+    """A small number as people write it: 2e-4."""
+    scientific = f"{value:e}"
+    mantissa, exponent = scientific.split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if 0 < abs(value) < 0.01 else f"{value:g}"
+
+
 def bounds_in_words(setting: Setting) -> str:
     """The allowed range, such as `1 to 512`, or nothing where there is none worth telling."""
     low = next((m.ge if isinstance(m, Ge) else m.gt for m in setting.info.metadata if isinstance(m, (Ge, Gt))), None)
@@ -117,7 +125,7 @@ def bounds_in_words(setting: Setting) -> str:
     if low is None and high is None:
         return ""
     open_low = any(isinstance(m, Gt) for m in setting.info.metadata)
-    if high is None:
+    if high is None or high > 50_000:
         return f"(more than {low:g})" if open_low else f"({low:g} or more)"
     return f"(above {low:g}, to {high:g})" if open_low else f"({low:g} to {high:,})"
 

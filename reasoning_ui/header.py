@@ -49,13 +49,13 @@ class Header:
         self.data.input(guard(chosen_data), [self.data, shared.data], shared.data, **QUIET)
         self.run.input(lambda value: value or "", self.run, shared.run, **QUIET)
 
-        def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
-            return _updates(home, run, model, data, rewards, before)
+        def show(run: str, model: str, data: str, rewards: str, here: str, before: str) -> list[Any]:
+            return _updates(home, run, model, data, rewards, here, before)
 
-        inputs = [shared.run, shared.model, shared.data, shared.rewards, seen]
+        inputs = [shared.run, shared.model, shared.data, shared.rewards, shared.tab, seen]
         outputs = [self.model, self.data, self.run, self.status, self.go, target, seen]
         triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
-                    shared.rewards.change]
+                    shared.rewards.change, shared.tab.change]
         gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
         self.go.click(go_to, target, shared.tabs, **QUIET)
 
@@ -100,7 +100,8 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     return f'<div class="rs-status">{" ".join(parts)}{bar}</div>'
 
 
-def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
+def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, here: str,
+             before: str) -> list[Any]:
     """All outputs of the header, or skips where nothing is new; never raises, since the timer calls it."""
     try:
         jobs.tend(home)
@@ -112,14 +113,16 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     missing = missing_parts(check, data_step(data), rewards_step(rewards))
     step = next_step(missing, card.state if card else None, bool(cards), bool(card) and _compared(home, card))
     status = status_html(step, card.name if card else "", card.state if card else None)
-    runs = [(f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards] or [("No run yet", "")]
-    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else ""))
+    runs = [("Choose a run" if cards else "No run yet", ""),
+            *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]
+    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else "", here == step.tab))
     if key == before:
         return [gr.skip()] * 7
     models = model_choices(cards, home)
     return [gr.Dropdown(choices=models, value=model_step(model).source),
-            gr.Dropdown(value=data_step(data).source), gr.Dropdown(choices=runs, value=run if card else None),
-            status, gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary"),
+            gr.Dropdown(value=data_step(data).source), gr.Dropdown(choices=runs, value=run if card else ""),
+            status, gr.Button(step.button, visible=here != step.tab,
+                              variant="primary" if step.tab in ("compare", "live") else "secondary"),
             step.tab, key]
 
 

@@ -10,7 +10,9 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui.header import QUIET, Header
 from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, hidden_textbox
 
-CSS = Path(__file__).resolve().parent.parent / "assets" / "app.css"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+CSS = sorted(ASSETS.glob("*.css"))
+HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">'
 MODULES = {"start": "start_tab", "data": "data_tab", "rewards": "rewards_tab", "train": "train_tab",
            "live": "live_tab", "compare": "compare_tab", "export": "export_tab", "runs": "runs_tab"}
 KEPT = ("run", "model", "data", "rewards", "training")  # choices that a reload finds again

@@ -41,13 +41,17 @@ def plan_lines(recipe: Recipe, check: ModelCheck) -> list[str]:
         lines.append(f"SFT imitates worked solutions for {until}, {sft.batch_size * sft.accumulation} at a time.")
     if grpo.enabled:
         answers = grpo.completions_per_step * recipe.model.gpus
-        lines.append(f"GRPO takes {grpo.steps} steps; in each, {answers // grpo.num_generations} questions get "
-                     f"{grpo.num_generations} answers each ({answers} answers), which the rewards compare.")
+        questions = answers // grpo.num_generations
+        asked = "1 question gets" if questions == 1 else f"each of {questions} questions gets"
+        lines.append(f"GRPO takes {grpo.steps} steps; in a step {asked} {grpo.num_generations} answers, which the "
+                     "rewards compare.")
     if recipe.evaluate.enabled:
         names = {"base": "the base model", "sft": "the SFT model", "grpo": "the GRPO model"}
         trained = {"base": True, "sft": sft.enabled, "grpo": grpo.enabled}
         models = [names[m] for m in recipe.evaluate.models if trained[m]]
-        lines.append(f"At the end {', '.join(models)} answer{'s' * (len(models) == 1)} the held-out test.")
+        who = " and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models)
+        if models:
+            lines.append(f"At the end {who} answer{'s' * (len(models) == 1)} the held-out test.")
     return lines
 
 

@@ -39,13 +39,13 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     gr.Markdown(WELCOME, elem_id="welcome")
     if shared.extras.get("warn_storage"):
         gr.HTML(f'<div class="rs-note rs-warn">{escape(SPACE_WARNING)}</div>')
-    with gr.Group(elem_id="demo-card"):
-        gr.Markdown(DEMO, container=True)
+    with gr.Column(elem_id="demo-card"):
+        gr.Markdown(DEMO)
         start = gr.Button("Train the demo", variant="primary", size="lg", elem_id="train-demo")
     gr.Markdown(OWN)
     with gr.Row(elem_id="steps"):
         for name, title, text in STEPS:
-            with gr.Column(min_width=200, elem_classes="rs-step"):
+            with gr.Column(min_width=150, elem_classes="rs-step"):
                 gr.Button(title, size="sm").click(lambda name=name: go_to(name), None, shared.tabs, **QUIET)
                 gr.Markdown(text)
     followed = gr.Textbox("", visible="hidden", label="followed-run")
