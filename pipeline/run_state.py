@@ -70,7 +70,12 @@ class RunCard:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
-        return asdict(self)
+        return asdict(self) | {"state": state_as_json(self.state)}
+
+
+def state_as_json(state: RunState) -> dict[str, Any]:
+    """Plain values for `--json`, with the sentence."""
+    return asdict(state) | {"words": state.words}
 
 
 def state_of(home: StudioHome, folder: RunFolder) -> RunState:

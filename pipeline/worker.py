@@ -25,7 +25,7 @@ from pipeline import devices, locks, run_queue
 from pipeline.disk import LowDisk
 from pipeline.errors import EngineError, RecipeError
 from pipeline.failures import explain, is_disk_full, redact
-from pipeline.recipe import EvaluateStep, Recipe
+from pipeline.recipe import Recipe
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import STAGES, RunFolder, RunReader, RunWriter
 from pipeline.studio_home import StudioHome
@@ -78,7 +78,7 @@ class Worker:
         self.watch.start()
         stage = ""
         try:
-            run = Run(self.folder, self._recipe(), self.writer, self.watch.stop_requested, request=self.request)
+            run = Run(self.folder, self.folder.recipe(), self.writer, self.watch.stop_requested, request=self.request)
             for stage, wanted in wanted_stages(run.recipe, self.kind):
                 self._do_stage(run, stage, wanted)
         except Stopped:
@@ -86,16 +86,6 @@ class Worker:
         except BaseException as error:  # also SystemExit from a library: the run must say how it ended
             return self._failed(error, stage)
         return self._ended("finished", "")
-
-    def _recipe(self) -> Recipe:
-        recipe = self.folder.recipe()
-        known = {key: value for key, value in self.request.items() if key in EvaluateStep.model_fields}
-        if self.kind == "evaluate" and known:
-            try:
-                return recipe.model_copy(update={"evaluate": EvaluateStep(**recipe.evaluate.model_dump() | known)})
-            except ValueError:  # asks for more than a recipe's comparison has: the stage reads run.request itself
-                return recipe
-        return recipe
 
     def _do_stage(self, run: Run, stage: str, wanted: bool) -> None:
         before = next((row for row in RunReader(self.folder).stages() if row["name"] == stage), None)

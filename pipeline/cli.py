@@ -1,0 +1,112 @@
+"""The command line: `python -m pipeline COMMAND`. Exit codes: 0 done, 1 failed or stopped, 2 bad input.
+
+`--json` prints exactly one JSON document on standard output (`{"error": …}` when something is wrong); progress and
+messages go to standard error. The documents are described in docs/runs.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pipeline import cli_data, cli_runs
+from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
+from pipeline.studio_home import StudioHome, default_home
+from pipeline.tags import SCHEMES
+
+BAD_INPUT: tuple[type[StudioError], ...] = (RecipeError, DatasetError, RewardError, RunError, EngineError)
+Command = Callable[[argparse.Namespace], "Outcome"]
+Outcome = tuple[int, Any, str]  # exit code, JSON document, text for people
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        options.home = StudioHome(options.home or default_home())
+        code, document, text = options.command(options)
+    except StudioError as error:
+        code, document, text = 2, {"error": str(error)}, ""
+        print(f"Error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        code, document, text = 1, {"error": "Interrupted."}, ""
+        print("Interrupted.", file=sys.stderr)
+    try:
+        if options.json:
+            print(json.dumps(document, ensure_ascii=False, indent=2))
+        elif text:
+            print(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--home", metavar="FOLDER", help="the home folder (default: REASONING_STUDIO_HOME, or "
+                        "~/.reasoning-studio)")
+    common.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    top = argparse.ArgumentParser(prog="python -m pipeline", description="Train small language models to reason.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help, parents=[common])
+        sub.set_defaults(command=command)
+        return sub
+
+    _add_run_commands(add)
+    _add_data_commands(add)
+    return top
+
+
+def _add_run_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    sub = add("demo", cli_runs.demo, "train the bundled tiny model: SFT, GRPO and the comparison")
+    sub.add_argument("--seed", type=int, default=1, help="the same seed repeats the same run (default: 1)")
+    sub = add("run", cli_runs.run, "start a run from a recipe and follow it; Ctrl-C stops it with a checkpoint")
+    sub.add_argument("recipe", metavar="RECIPE", help="a YAML file, such as a run's recipe.yaml")
+    sub.add_argument("--detach", action="store_true", help="start it, or queue it, and return at once")
+    add("list", cli_runs.list_all, "list the runs")
+    sub = add("show", cli_runs.show, "show one run: state, stages, last metrics, recipe")
+    sub.add_argument("run", metavar="RUN")
+    sub = add("log", cli_runs.log, "print a run's log")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--lines", type=int, default=200, help="at most the last N lines (default: 200; 0 is all)")
+    sub.add_argument("--search", metavar="TEXT", help="only lines that contain this text")
+    sub = add("stop", cli_runs.stop, "stop a run with a checkpoint, or take it out of the queue")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--wait", action="store_true", help="return when it has stopped")
+    sub = add("resume", cli_runs.resume, "go on with a run that was stopped, interrupted or failed")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--detach", action="store_true", help="start it, or queue it, and return at once")
+    sub = add("compare", cli_runs.compare, "the comparison of a run's models, from its stored answers")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--benchmark", help="which questions (default: the held-out test)")
+
+
+def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    sub = add("data", cli_data.data, "check a dataset: what is kept, what is dropped and why")
+    sub.add_argument("file", metavar="FILE", help="a file, a built-in name (gsm8k, limo, …) or a Hub id")
+    sub.add_argument("--question", metavar="COLUMN")
+    sub.add_argument("--reasoning", metavar="COLUMN")
+    sub.add_argument("--answer", metavar="COLUMN")
+    sub.add_argument("--answer-rule", default="auto", help="auto, column, hash, boxed, tag or last_number")
+    sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
+    sub.add_argument("--model", default="tiny", help="whose tokens are counted (default: tiny)")
+    sub.add_argument("--out", metavar="FOLDER", help="also write the prepared parts into this folder")
+    sub = add("score", cli_data.score, "score completions with rewards: each reward and the total per row")
+    sub.add_argument("file", metavar="FILE.jsonl", help="rows with `completion` and `answer`, perhaps `prompt`")
+    sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
+    sub.add_argument("--rewards", metavar="FILE", help="YAML: the `rewards` of a recipe, or a list of functions")
+    sub = add("evaluate", cli_data.evaluate, "let a model answer questions, or a run's models again")
+    sub.add_argument("run", metavar="RUN", nargs="?", help="a run whose models answer")
+    sub.add_argument("--model", metavar="FOLDER", help="a model folder or Hub id, instead of a run")
+    sub.add_argument("--data", metavar="FILE", help="questions: a file, a built-in name or a Hub id")
+    sub.add_argument("--models", default=None, help="which of a run's models, such as base,sft,grpo")
+    sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
+    sub.add_argument("--limit", type=int, help="at most this many questions")
+    sub.add_argument("--samples", type=int, default=1, help="answers per question")
+    sub.add_argument("--temperature", type=float, default=0.0)
+    sub.add_argument("--max-completion-tokens", type=int, help="longest answer")

@@ -1,0 +1,158 @@
+"""The commands about data, rewards and models. Each gives (exit code, JSON document, text for people)."""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline import cli_runs, jobs
+from pipeline.errors import DatasetError, RecipeError
+from pipeline.recipe import Recipe, RewardsStep, Split
+from pipeline.tags import SCHEMES
+
+if TYPE_CHECKING:
+    from pipeline.dataset.report import PreparedReport
+
+Outcome = tuple[int, Any, str]
+
+
+def data(options: argparse.Namespace) -> Outcome:
+    """`data FILE`: prepare it as a run would, and report."""
+    recipe = Recipe.parse({"data": {
+        "source": options.file, "question": options.question, "reasoning": options.reasoning,
+        "answer": options.answer, "answer_rule": options.answer_rule, "tags": {"scheme": options.tags}}})
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(options.out or scratch)
+        try:
+            report = _prepare(recipe, options.model, out)
+        except DatasetError as error:
+            if options.out or "split asks for" not in str(error):
+                raise
+            everything = recipe.data.model_copy(update={"split": Split(sft=0.99, grpo=0, validation=0, test=0)})
+            report = _prepare(recipe.model_copy(update={"data": everything}), options.model, out)
+            report.warnings.append(f"Too few rows to train on: {error}")
+    document = report.as_dict()
+    if not report.kept:
+        raise DatasetError(f"No usable row in {options.file!r}: {report.rows_in:,} were read and all were dropped: "
+                           f"{_reasons(document)}.")
+    return 0, document, _report_text(document)
+
+
+def _prepare(recipe: Recipe, model: str, out: Path) -> "PreparedReport":
+    from pipeline.dataset.chat import ChatTokenizer
+    from pipeline.dataset.prepare import prepare_parts
+
+    return prepare_parts(recipe.data, ChatTokenizer.load(model), seed=recipe.seed, max_length=recipe.model.max_length,
+                         max_completion_tokens=recipe.grpo.max_completion_tokens, out=out)
+
+
+def _reasons(document: dict[str, Any]) -> str:
+    return ", ".join(f"{rows['count']:,} {reason.replace('_', ' ')}" for reason, rows in document["dropped"].items())
+
+
+def _report_text(document: dict[str, Any]) -> str:
+    rows, references = document["rows"], document["references"]
+    lines = [f"Rows: {rows['in']:,} read, {rows['kept']:,} kept, {rows['dropped']:,} dropped"
+             + (f" ({_reasons(document)})" if rows["dropped"] else "") + ".",
+             f"Answers: {references['found']:,} found, {references['missing']:,} missing.",
+             "Parts: " + ", ".join(f"{part} {count:,}" for part, count in document["parts"].items()) + "."]
+    return "\n".join([*lines, *document.get("notes", []), *document.get("warnings", [])])
+
+
+def score(options: argparse.Namespace) -> Outcome:
+    """`score FILE.jsonl --tags NAME [--rewards FILE]`."""
+    from pipeline.rewards import RewardSet
+
+    rows = list(read_rows(Path(options.file)))
+    with RewardSet(rewards_from(options.rewards), SCHEMES[options.tags]) as rewards:
+        scores = rewards.score([row["completion"] for row in rows], [row["answer"] for row in rows],
+                               [row["prompt"] for row in rows])
+    found = [{"rewards": {label: values[i] for label, values in scores.raw.items()}, "total": scores.totals[i],
+              "extracted": scores.extracted[i]} for i in range(len(rows))]
+    totals = [total for total in scores.totals if total is not None]
+    summary = {"rows": len(rows), "mean_total": statistics.fmean(totals) if totals else None,
+               "mean": {label: _mean(values) for label, values in scores.raw.items()},
+               "not_scored": sum(total is None for total in scores.totals)}
+    lines = [f"row {i}: total {_number(row['total'])}  " + "  ".join(
+        f"{label} {_number(value)}" for label, value in row["rewards"].items()) for i, row in enumerate(found, start=1)]
+    lines.append(f"{len(rows)} rows, mean total {_number(summary['mean_total'])}")
+    return 0, {"rows": found, "summary": summary}, "\n".join(lines)
+
+
+def read_rows(file: Path) -> Iterable[dict[str, Any]]:
+    """Rows with `completion`, `answer` (text or None) and `prompt`. Raises DatasetError that names the line."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"Cannot read {str(file)!r}: {error}.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DatasetError(f"{file}, line {number}: not a JSON object ({error}).") from error
+        if not isinstance(row, dict) or not isinstance(row.get("completion"), str) or "answer" not in row:
+            raise DatasetError(f"{file}, line {number}: a row needs `completion` (text) and `answer`.")
+        answer = row["answer"]
+        yield {"completion": row["completion"], "prompt": str(row.get("prompt", "")),
+               "answer": None if answer is None else answer if isinstance(answer, str) else json.dumps(answer)}
+    if not any(line.strip() for line in lines):
+        raise DatasetError(f"{str(file)!r} has no rows.")
+
+
+def rewards_from(file: str | None) -> RewardsStep:
+    """The rewards of a YAML file: a recipe's `rewards`, a whole recipe, or a list of functions. Raises RecipeError."""
+    if file is None:
+        return RewardsStep()
+    try:
+        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"Cannot read the rewards {file!r}: {error}.") from error
+    if isinstance(values, list):
+        values = {"functions": values}
+    if isinstance(values, dict) and "rewards" in values:
+        values = values["rewards"]
+    return Recipe.parse({"rewards": values}).rewards
+
+
+def evaluate(options: argparse.Namespace) -> Outcome:
+    """`evaluate --model FOLDER --data FILE`, or `evaluate RUN [--data FILE]`."""
+    home = options.home
+    wanted = {"limit": options.limit, "samples": options.samples, "temperature": options.temperature,
+              "max_completion_tokens": options.max_completion_tokens}
+    request = {key: value for key, value in wanted.items() if value is not None}
+    if options.data:
+        request["benchmarks"] = [_absolute(options.data)]
+    if options.run:
+        if options.models:
+            request["models"] = options.models.split(",")
+        jobs.submit(home, "evaluate", options.run, request=request)
+        return cli_runs.finish_job(home, options.run, options.data and _absolute(options.data))
+    if not options.model or not options.data:
+        raise RecipeError("Say what to evaluate: a run, or --model FOLDER together with --data FILE.")
+    values = {"enabled": True, "models": ["base"], **request}
+    recipe = Recipe.parse({
+        "name": f"Evaluation of {Path(options.model).name}"[:100], "model": {"source": _absolute(options.model)},
+        "data": {"tags": {"scheme": options.tags}}, "evaluate": values})
+    return cli_runs.finish(home, jobs.start(home, recipe, "evaluate"))
+
+
+def _absolute(name: str) -> str:
+    """A path as seen from anywhere (the worker has another directory); names and Hub ids stay as they are."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "not scored" if value is None else f"{value:.3g}"
