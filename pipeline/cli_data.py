@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import statistics
 import tempfile
 from collections.abc import Iterable
@@ -31,9 +32,11 @@ def data(options: argparse.Namespace) -> Outcome:
         try:
             report = _prepare(recipe, options.model, out)
         except DatasetError as error:
-            if options.out or "split asks for" not in str(error):
+            usable = re.search(r"only ([\d,]+) are usable", str(error))  # rows can be counted that cannot be split
+            if options.out or not usable or usable.group(1) == "0":
                 raise
-            everything = recipe.data.model_copy(update={"split": Split(sft=0.99, grpo=0, validation=0, test=0)})
+            split = Split(sft=int(usable.group(1).replace(",", "")), grpo=0, validation=0, test=0)
+            everything = recipe.data.model_copy(update={"split": split})
             report = _prepare(recipe.model_copy(update={"data": everything}), options.model, out)
             report.warnings.append(f"Too few rows to train on: {error}")
     document = report.as_dict()
