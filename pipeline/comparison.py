@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.contestants import Contestant, Row, contestants
+from pipeline.contestants import Contestant, Row, contestants, title_of
 from pipeline.errors import RunError
 from pipeline.paired_tests import PairedTest, check_pairable, tests
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.statistics import clustered_rate, majority_at_k, pass_at_k
 
 __all__ = ["PairedTest", "as_table", "benchmarks", "by_subject", "contestants", "load", "result", "summary", "tests",
-           "transitions"]
+           "title_of", "transitions"]
 
 METRICS = {"format": "Format", "exact": "Exact", "lenient": "Lenient", "plausible": "Plausible"}
 EXPLAINED = {

@@ -5,6 +5,7 @@ Everything that a model, a dataset or a person wrote passes through `html.escape
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from pipeline.question_table import Question, QuestionTable
 from pipeline.tags import TagScheme
 from reasoning_ui.highlight import completion_html
 
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SHOWN_CHARACTERS = 4_000  # of one answer in a list; alone, a question is shown whole
 OPEN_AT_FIRST = 3
 SHOWN_SAMPLES = 4
@@ -24,12 +26,17 @@ def summary_table(found: dict[str, dict[str, Any]]) -> str:
     """One line per contestant: rates with their intervals, lengths, time."""
     sampled = any(values["samples"] > 1 for values in found.values())
     heads = [f"<th title='{escape(EXPLAINED[m])}'>{title}</th>" for m, title in METRICS.items()]
-    heads += ["<th title='mean tokens of an answer'>Tokens</th>", f"<th title='{EXPLAINED['truncated']}'>Cut off</th>",
-              "<th title='wall time divided by the answers of a batch'>s/answer</th>"]
+    heads += [
+        "<th title='mean tokens of an answer'>Tokens</th>",
+        f"<th title='{EXPLAINED['truncated']}'>Cut off</th>",
+        "<th title='wall time divided by the answers of a batch'>s/answer</th>",
+    ]
     heads += ["<th>pass@k</th><th>majority@k</th>"] if sampled else []
     lines = [_summary_line(values, sampled) for values in found.values()]
-    return (f"<div class='cmp'><table><thead><tr><th>Model</th><th>Questions</th>{''.join(heads)}</tr></thead>"
-            f"<tbody>{''.join(lines)}</tbody></table></div>")
+    return (
+        f"<div class='cmp'><table><thead><tr><th>Model</th><th>Questions</th>{''.join(heads)}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
 
 
 def _summary_line(values: dict[str, Any], sampled: bool) -> str:
@@ -37,8 +44,10 @@ def _summary_line(values: dict[str, Any], sampled: bool) -> str:
     if values["partial"]:
         asked += f" <span class='range'>of {values['expected']}, stopped</span>"
     cells = [f"<td>{_rate(values[m])}</td>" for m in METRICS]
-    cells += [f"<td>{values['mean_tokens']:.0f}</td><td>{percent(values['truncated']['rate'])}</td>",
-              f"<td>{values['seconds_per_answer']:.3f}</td>"]
+    cells += [
+        f"<td>{values['mean_tokens']:.0f}</td><td>{percent(values['truncated']['rate'])}</td>",
+        f"<td>{values['seconds_per_answer']:.3f}</td>",
+    ]
     cells += [f"<td>{_at_k(values[m])}</td>" for m in ("pass_at_k", "majority_at_k")] if sampled else []
     return f"<tr><td><b>{escape(values['title'])}</b></td><td>{asked}</td>{''.join(cells)}</tr>"
 
@@ -48,9 +57,11 @@ def _rate(rate: dict[str, Any]) -> str:
         return "–"
     low, high = 100 * rate["low"], 100 * rate["high"]
     title = f"{rate['count']} of {rate['n']}; 95 % interval {low:.1f} to {high:.1f} %"
-    return (f"<span title='{title}'><b>{percent(rate['rate'])}</b> <span class='range'>{low:.1f}–{high:.1f}</span>"
-            f"<span class='bar'><i style='left:{low:.1f}%;width:{high - low:.1f}%'></i>"
-            f"<em style='left:{100 * rate['rate']:.1f}%'></em></span></span>")
+    return (
+        f"<span title='{title}'><b>{percent(rate['rate'])}</b> <span class='range'>{low:.1f}–{high:.1f}</span>"
+        f"<span class='bar'><i style='left:{low:.1f}%;width:{high - low:.1f}%'></i>"
+        f"<em style='left:{100 * rate['rate']:.1f}%'></em></span></span>"
+    )
 
 
 def _at_k(values: dict[int, float]) -> str:
@@ -64,7 +75,9 @@ def sentences(found: Sequence[PairedTest], metric: str = "exact") -> str:
         kind = "same" if not test.significant else "better" if test.difference > 0 else "worse"
         lines.append(f"<li class='{kind}'>{escape(test.sentence)}</li>")
     note = "p-values: exact McNemar" if all(t.method == "exact McNemar" for t in found) else "p-values: exact test"
-    footer = f"<p class='quiet'>{note}, Holm-corrected over the {len(lines)} comparisons; intervals: paired bootstrap.</p>"
+    footer = (
+        f"<p class='quiet'>{note}, Holm-corrected over the {len(lines)} comparisons; intervals: paired bootstrap.</p>"
+    )
     return f"<div class='cmp'><ul class='sentences'>{''.join(lines)}</ul>{footer if lines else ''}</div>"
 
 
@@ -75,8 +88,10 @@ def notice(text: str, warn: bool = False) -> str:
 
 def matrices(table: QuestionTable, chosen: str = "") -> str:
     """For each pair (six at most), how many questions went from right or wrong to right or wrong; cells are buttons."""
-    pairs = [(a, b) for i, a in enumerate(table.keys) for b in table.keys[i + 1:]][:6]
-    return f"<div class='cmp'><div class='matrices'>{''.join(_matrix(table, a, b, chosen) for a, b in pairs)}</div></div>"
+    pairs = [(a, b) for i, a in enumerate(table.keys) for b in table.keys[i + 1 :]][:6]
+    return (
+        f"<div class='cmp'><div class='matrices'>{''.join(_matrix(table, a, b, chosen) for a, b in pairs)}</div></div>"
+    )
 
 
 def _matrix(table: QuestionTable, a: str, b: str, chosen: str) -> str:
@@ -88,9 +103,11 @@ def _matrix(table: QuestionTable, a: str, b: str, chosen: str) -> str:
             name = f"{a}>{b}:{_word(was)}>{_word(now)}"
             kind = "" if was == now else "good" if now else "bad"
             label = f"{title_of(a)} {_word(was)}, {title_of(b)} {_word(now)}: {counts[was, now]} questions"
-            cells.append(f"<td><button type='button' class='{kind}' data-cell='{escape(name)}' "
-                         f"aria-pressed='{str(name == chosen).lower()}' aria-label='{escape(label)}'>"
-                         f"<b>{counts[was, now]}</b></button></td>")
+            cells.append(
+                f"<td><button type='button' class='{kind}' data-cell='{escape(name)}' "
+                f"aria-pressed='{str(name == chosen).lower()}' aria-label='{escape(label)}'>"
+                f"<b>{counts[was, now]}</b></button></td>"
+            )
         lines.append(f"<tr><th scope='row'>{escape(title_of(a))} {_word(was)}</th>{''.join(cells)}</tr>")
     heads = "".join(f"<th scope='col'>{escape(title_of(b))} {_word(now)}</th>" for now in (True, False))
     caption = f"{escape(title_of(a))} → {escape(title_of(b))}"
@@ -110,18 +127,21 @@ def questions(table: QuestionTable, positions: Sequence[int], scheme: TagScheme,
     return f"<div class='cmp'>{''.join(items)}</div>"
 
 
-def _question(table: QuestionTable, position: int, scheme: TagScheme, run: str, benchmark: str, opened: bool,
-              limit: int | None) -> str:
+def _question(
+    table: QuestionTable, position: int, scheme: TagScheme, run: str, benchmark: str, opened: bool, limit: int | None
+) -> str:
     q = table.questions[position]
     chips = "".join(_chip(table.right(key, position), title_of(key)) for key in table.keys)
     link = "?" + urlencode({"run": run, "benchmark": benchmark, "question": q.index + 1})
     subject = f" · {escape(q.subject)}" if q.subject else ""
     columns = "".join(_column(table, position, key, scheme, limit) for key in table.keys)
-    return (f"<details class='q' {'open' if opened else ''}><summary><span class='num'>#{q.index + 1}</span>"
-            f"<span class='text'>{escape(q.question[:160])}</span><span>{chips}</span></summary><div class='body'>"
-            f"<p class='question'>{escape(q.question)}</p><p class='facts'>Right answer: <b>{escape(q.reference)}</b>"
-            f"{subject} · <a href='{escape(link)}'>link to this question</a></p>"
-            f"<div class='cols'>{columns}</div></div></details>")
+    return (
+        f"<details class='q' {'open' if opened else ''}><summary><span class='num'>#{q.index + 1}</span>"
+        f"<span class='text'>{escape(q.question[:160])}</span><span>{chips}</span></summary><div class='body'>"
+        f"<p class='question'>{escape(q.question)}</p><p class='facts'>Right answer: <b>{escape(q.reference)}</b>"
+        f"{subject} · <a href='{escape(link)}'>link to this question</a></p>"
+        f"<div class='cols'>{columns}</div></div></details>"
+    )
 
 
 def _chip(right: bool | None, title: str) -> str:
@@ -137,13 +157,18 @@ def _column(table: QuestionTable, position: int, key: str, scheme: TagScheme, li
     kind = "none" if right is None else _word(right)
     rows = q.answers.get(key, [])
     shown = rows if limit is None else rows[:SHOWN_SAMPLES]
-    texts = "".join(f"<p class='facts'>{_facts(row, len(rows) > 1)}</p>"
-                    f"<div class='text-of'>{_answer_text(row['completion'], scheme, limit)}</div>" for row in shown)
+    texts = "".join(
+        f"<p class='facts'>{_facts(row, len(rows) > 1)}</p>"
+        f"<div class='text-of'>{_answer_text(row['completion'], scheme, limit)}</div>"
+        for row in shown
+    )
     if len(shown) < len(rows):
         texts += f"<p class='facts'>and {len(rows) - len(shown)} more answers: open the question by its link.</p>"
     word = "not answered" if right is None else kind
-    return (f"<div class='col {kind}'><h4><span>{escape(title_of(key))}</span><span class='chip {kind}'>{word}</span></h4>"
-            f"{texts}</div>")
+    return (
+        f"<div class='col {kind}'><h4><span>{escape(title_of(key))}</span><span class='chip {kind}'>{word}</span></h4>"
+        f"{texts}</div>"
+    )
 
 
 def _facts(row: dict[str, Any], several: bool) -> str:

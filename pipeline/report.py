@@ -1,0 +1,178 @@
+"""A comparison as files: answers as CSV, everything as JSON, and a report in Markdown."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.comparison import as_table, by_subject, percent, rate_text, summary
+from pipeline.contestants import Row, title_of
+from pipeline.paired_tests import TESTED, PairedTest
+from pipeline.recipe import Recipe
+
+COLUMNS = (
+    "model",
+    "precision",
+    "question_index",
+    "sample",
+    "question",
+    "reference",
+    "subject",
+    "completion",
+    "extracted",
+    "exact",
+    "lenient",
+    "plausible",
+    "format",
+    "tokens",
+    "truncated",
+    "seconds",
+)
+
+
+def answers_csv(rows: Sequence[Row]) -> str:
+    """Every answer, one line each. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        precision = json.loads(row["settings"]).get("precision", "16bit")
+        writer.writerow({k: _cell(v) for k, v in {**row, "precision": precision}.items()})
+    return out.getvalue()
+
+
+def document(
+    run: str,
+    benchmark: str,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    tests: Sequence[PairedTest],
+    expected: Sequence[dict[str, Any]] = (),
+) -> str:
+    """Run, recipe, summary, tests and answers as one JSON text."""
+    return json.dumps(
+        {
+            "run": run,
+            "benchmark": benchmark,
+            "recipe": recipe.model_dump(mode="json"),
+            "summary": summary(rows, expected),
+            "tests": [t.as_dict() for t in tests],
+            "by_subject": by_subject(rows),
+            "answers": [{k: v for k, v in row.items() if k != "id"} for row in rows],
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def markdown(
+    run: str,
+    benchmark: str,
+    recipe: Recipe,
+    rows: Sequence[Row],
+    tests: Sequence[PairedTest],
+    expected: Sequence[dict[str, Any]] = (),
+) -> str:
+    """The report: what was compared, the table, what can be claimed, by subject, how to repeat it."""
+    parts = [
+        f"# {recipe.name}: comparison",
+        f"Run `{run}`, questions `{benchmark}`, data `{recipe.data.source}`, base model `{recipe.model.source}`. "
+        "Rates with 95 % intervals (Wilson; resampled by question where there are several answers each).",
+        as_table(rows, expected),
+        "## What can be claimed",
+        claims(tests),
+    ]
+    if subjects := subject_table(rows):
+        parts += ["## Exact accuracy by subject or difficulty", subjects]
+    parts += [
+        "## Repeat it",
+        "The recipe below repeats the run: `python -m pipeline run recipe.yaml`.",
+        f"```yaml\n{recipe.to_yaml()}```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def claims(tests: Sequence[PairedTest]) -> str:
+    """The sentences, exact accuracy first, as a Markdown list."""
+    lines = []
+    for metric in TESTED:
+        of_metric = [t for t in tests if t.metric == metric]
+        lines += [f"**{metric.capitalize()}**", ""] if of_metric else []
+        lines += [f"- {t.sentence}" for t in of_metric] + [""]
+    lines.append(
+        "Paired exact tests, Holm-corrected over the pairs of a metric; intervals of differences by paired "
+        "bootstrap over questions."
+        if tests
+        else "There is nothing to compare: one model alone was evaluated."
+    )
+    return "\n".join(lines)
+
+
+def subject_table(rows: Sequence[Row]) -> str:
+    """Rates per subject as a Markdown table; empty where the data has none."""
+    found = by_subject(rows)
+    if not found:
+        return ""
+    keys = sorted({key for rates in found.values() for key in rates}, key=list(summary(rows)).index)
+    lines = ["| subject | " + " | ".join(title_of(k) for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for subject, rates in found.items():
+        cells = [rate_text(rates[k]) if k in rates else "–" for k in keys]
+        lines.append(f"| {subject.replace('|', '/')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def recommendation(rows: Sequence[Row], tests: Sequence[PairedTest], facts: Sequence[dict[str, Any]] = ()) -> str:
+    """In words: which precision of a model to use, given its accuracies at several. Empty with only one precision.
+
+    The smallest that cannot be told from 16-bit is recommended, unless its interval still allows a loss of more than
+    5 points: then more questions are asked for.
+    """
+    found, sentences = summary(rows), []
+    sizes = {(e["model"], json.loads(e["settings"]).get("precision")): e for e in facts if e.get("bytes")}
+    for model in dict.fromkeys(key.partition("@")[0] for key in found):
+        levels = [k for k in found if k.startswith(f"{model}@")]
+        if model in found and levels:
+            sentences.append(_recommend(model, levels, found, tests, sizes))
+    return " ".join(sentences)
+
+
+def _recommend(
+    model: str,
+    levels: Sequence[str],
+    found: dict[str, Any],
+    tests: Sequence[PairedTest],
+    sizes: dict[tuple[str, Any], dict[str, Any]],
+) -> str:
+    for key in reversed(levels):  # smallest first
+        test = next((t for t in tests if t.metric == "exact" and t.a == model and t.b == key), None)
+        if test is None or (test.significant and test.difference < 0):
+            continue
+        sizes_text = _sizes(model, key, sizes)
+        rates = f"{percent(found[key]['exact']['rate'])} against {percent(found[model]['exact']['rate'])} at 16-bit"
+        if test.low < -0.05:
+            return (
+                f"{title_of(key)} shows no certain loss ({rates}), but up to {-100 * test.low:.0f} points lost cannot "
+                f"be ruled out with {test.n} questions: evaluate more of them before you choose it{sizes_text}."
+            )
+        return f"Use {title_of(key)}: {rates}, at most {max(0.0, -100 * test.low):.0f} points lost{sizes_text}."
+    return f"Stay with {title_of(model)} at 16-bit: every smaller level answers significantly fewer questions."
+
+
+def _sizes(model: str, key: str, sizes: dict[tuple[str, Any], dict[str, Any]]) -> str:
+    small, full = sizes.get((model, key.partition("@")[2])), sizes.get((model, "16bit"))
+    if not small or not full:
+        return ""
+    return (
+        f" ({small['bytes'] / 1e6:.1f} instead of {full['bytes'] / 1e6:.1f} MB, {small.get('method') or 'quantised'})"
+    )
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value

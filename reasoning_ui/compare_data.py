@@ -1,0 +1,79 @@
+"""One run's comparison, read once and kept while nothing new was stored. Safe to use from several threads."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import comparison
+from pipeline.errors import RunError
+from pipeline.paired_tests import PairedTest
+from pipeline.question_table import QuestionTable
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunFolder, RunReader
+from pipeline.tags import TagScheme, scheme_of
+
+KEPT = 6  # comparisons in memory
+
+_lock = threading.Lock()
+_cache: "OrderedDict[tuple[str, str], Comparison]" = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the Compare and Export tabs show of one benchmark of one run."""
+
+    version: str
+    benchmark: str
+    recipe: Recipe
+    scheme: TagScheme
+    rows: list[dict[str, Any]]
+    expected: list[dict[str, Any]]
+    summary: dict[str, dict[str, Any]]
+    tests: list[PairedTest]
+    refusal: str  # why there are no tests, or empty
+    table: QuestionTable
+
+
+def version(folder: RunFolder) -> str:
+    """Changes whenever an answer was stored; cheap enough for every tick."""
+    row = RunReader(folder).rows("SELECT MAX(id) AS last FROM evaluations")
+    return str(row[0]["last"] or 0) if row else "0"
+
+
+def load(folder: RunFolder, benchmark: str | None) -> Comparison | None:
+    """The comparison of a benchmark (the first stored one when None); None when there are no answers yet."""
+    benchmark = benchmark or next(iter(comparison.benchmarks(folder)), None)
+    if benchmark is None:
+        return None
+    now, key = version(folder), (str(folder.path), benchmark)
+    with _lock:
+        if key in _cache and _cache[key].version == now:
+            _cache.move_to_end(key)
+            return _cache[key]
+        _cache[key] = found = _read(folder, benchmark, now)
+        while len(_cache) > KEPT:
+            _cache.popitem(last=False)
+    return found
+
+
+def _read(folder: RunFolder, benchmark: str, now: str) -> Comparison:
+    rows, expected = comparison.load(folder, benchmark)
+    recipe = folder.recipe()
+    tests, refusal = [], ""
+    try:
+        tests = comparison.tests(rows, expected=expected)
+    except RunError as error:
+        refusal = str(error)
+    return Comparison(
+        now,
+        benchmark,
+        recipe,
+        scheme_of(recipe.data.tags),
+        rows,
+        expected,
+        comparison.summary(rows, expected),
+        tests,
+        refusal,
+        QuestionTable(rows, expected),
+    )

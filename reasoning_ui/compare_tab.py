@@ -1,0 +1,230 @@
+"""Compare: is it really better, where, and with which confidence."""
+
+import html
+from typing import Any
+
+import gradio as gr
+
+from pipeline import comparison
+from pipeline.errors import RunError
+from pipeline.question_table import PAGE_SIZE, SORTS
+from pipeline.run_folder import RunFolder
+from pipeline.studio_home import StudioHome
+from reasoning_ui import compare_html
+from reasoning_ui.compare_charts import CHARTS, figure
+from reasoning_ui.compare_data import Comparison, load, version
+from reasoning_ui.compare_files import build_downloads
+from reasoning_ui.compare_more import build_more
+from reasoning_ui.shared import Shared, go_to, guard
+
+CSS = (compare_html.ASSETS / "compare.css").read_text(encoding="utf-8")
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+NOTHING = (
+    "Nothing to compare yet. Train the demo, or finish a run: its last stage answers the held-out questions "
+    "with every model. Models that exist already can be evaluated below."
+)
+SCROLL = """() => { if (new URLSearchParams(location.search).has("question"))
+  setTimeout(() => document.querySelector("#compare-questions")?.scrollIntoView(), 600); }"""
+PICK = (
+    "element.addEventListener('click', e => { const cell = e.target.closest('[data-cell]'); "
+    "if (cell) trigger('pick', {name: cell.dataset.cell}); })"
+)
+
+
+def build(shared: Shared, tab: gr.Tab) -> None:
+    """The tab's components and what they do."""
+    seen = gr.Textbox("", visible="hidden", label="compare-seen")  # what the top shows
+    drawn = gr.Textbox("", visible="hidden", label="compare-drawn")  # what chart and list show: not every new answer
+    cell = gr.Textbox("", visible="hidden", label="compare-cell")
+    benchmark = gr.Dropdown([], label="Questions of", visible=False, elem_id="compare-benchmark")
+    table = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="compare-summary")
+    words = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="compare-sentences")
+    with gr.Row(visible=False) as charts_row, gr.Column():
+        chart = gr.Dropdown(
+            [(title, name) for name, (title, _) in CHARTS.items()],
+            value="accuracy",
+            label="Chart",
+            elem_id="compare-chart",
+        )
+        plot = gr.Plot(show_label=False, container=False, elem_id="compare-plot")
+    with gr.Column(visible=False) as side:
+        gr.Markdown("### Answers side by side")
+        matrix = gr.HTML(css_template=CSS, apply_default_css=False, js_on_load=PICK, elem_id="compare-matrices")
+        kind = gr.Radio([("All questions", "all")], value="all", label="Show", elem_id="compare-filter")
+        with gr.Row():
+            search = gr.Textbox(
+                label="Search", placeholder="words, or #12 for question 12", elem_id="compare-search", min_width=180
+            )
+            sort = gr.Dropdown(
+                [(title, name) for name, title in SORTS.items()], value="number", label="Sort", min_width=180
+            )
+            page = gr.Number(1, label="Page", precision=0, minimum=1, min_width=90, elem_id="compare-page")
+        found = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="compare-count")
+        list_ = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="compare-questions")
+    build_downloads(shared, benchmark)
+    build_more(shared, tab)
+
+    home = shared.home
+    top = [seen, drawn, benchmark, table, words, charts_row, side, matrix, kind]
+    listing = [matrix, found, list_, page]
+    choices = [shared.run, benchmark, kind, cell, search, sort, page]
+
+    def refresh(run: str, name: str | None, before: str, cell: str, kind: str) -> list[Any]:
+        return _top(home, run, name, before, cell, kind)
+
+    def tick(shown: str, run: str, name: str | None, before: str, cell: str, kind: str) -> Any:
+        if shown != "compare":
+            return [gr.skip()] * len(top)
+        try:
+            return _top(home, run, name, before, cell, kind)
+        except Exception:  # a tick must never raise; the next visit of the tab says what is wrong
+            return [gr.skip()] * len(top)
+
+    inputs = [shared.run, benchmark, seen, cell, kind]
+    gr.on([tab.select, shared.run.change], guard(refresh), inputs, top, **QUIET)
+    shared.timer.tick(tick, [shared.tab, *inputs], top, **QUIET)
+    benchmark.input(lambda: "", None, cell, **QUIET).then(guard(refresh), inputs, top, **QUIET)
+    drawn.change(guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET)
+    gr.on(
+        [drawn.change, chart.change],
+        guard(lambda run, name, which: _plot(home, run, name, which)),
+        [shared.run, benchmark, chart],
+        plot,
+        **QUIET,
+    )
+    kind.input(lambda: ("", 1), None, [cell, page], **QUIET).then(
+        guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET
+    )
+    matrix.pick(_picked, None, [cell, page], **QUIET).then(
+        guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET
+    )
+    gr.on(
+        [search.submit, search.input, sort.input],
+        guard(lambda *c: _listing(home, *c[:-1], 1)),
+        choices,
+        listing,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    page.input(guard(lambda *c: _listing(home, *c)), choices, listing, trigger_mode="always_last", **QUIET)
+    shared.demo.load(_arrive, None, [shared.run, benchmark, search, shared.tabs, shared.tab], **QUIET).then(
+        guard(refresh), inputs, top, **QUIET
+    ).then(None, None, None, js=SCROLL, **QUIET)
+
+
+def _arrive(request: gr.Request) -> list[Any]:
+    """A link to a question opens this tab on it."""
+    asked = dict(request.query_params)
+    number, run = str(asked.get("question", "")), str(asked.get("run", ""))
+    if not (number.isdigit() and run):
+        return [gr.skip()] * 5
+    name = asked.get("benchmark") or "test"
+    return [run, gr.Dropdown([name], value=name), f"#{number}", go_to("compare"), "compare"]
+
+
+def _picked(event: gr.EventData) -> tuple[str, int]:
+    return str(event.name), 1
+
+
+def _folder(home: StudioHome, run: str) -> RunFolder | None:
+    try:
+        return home.run(run) if run else None
+    except RunError:
+        return None
+
+
+def _top(home: StudioHome, run: str, name: str | None, before: str, cell: str, kind: str) -> list[Any]:
+    """Summary, sentences and filters; nothing where nothing is new. `seen` names what is shown."""
+    folder = _folder(home, run)
+    now = f"{run}|{name or ''}|{version(folder) if folder else ''}"
+    if now == before:
+        return [gr.skip()] * 9
+    names = comparison.benchmarks(folder) if folder else []
+    name = name if name in names else next(iter(names), None)
+    found = load(folder, name) if folder and name else None
+    if found is None:
+        hidden = gr.update(visible=False)
+        return [
+            now,
+            now,
+            gr.update(choices=[], value=None, visible=False),
+            compare_html.notice(NOTHING),
+            "",
+            hidden,
+            hidden,
+            "",
+            gr.skip(),
+        ]
+    filters = [(f"{f.title} ({f.count})", f.name) for f in found.table.filters()]
+    kind = kind if kind in [value for _, value in filters] else "all"
+    shown = f"{run}|{name}|{found.version}"
+    steady = "partial" if any(v["partial"] for v in found.summary.values()) else found.version
+    return [
+        shown,
+        f"{run}|{name}|{steady}|{found.table.keys}",
+        gr.update(choices=names, value=name, visible=len(names) > 1),
+        compare_html.summary_table(found.summary),
+        _words(found),
+        gr.update(visible=True),
+        gr.update(visible=True),
+        compare_html.matrices(found.table, cell),
+        gr.update(choices=filters, value=kind),
+    ]
+
+
+def _words(found: Comparison) -> str:
+    if found.refusal:
+        return compare_html.notice(found.refusal, warn=True)
+    partial = [v["title"] for v in found.summary.values() if v["partial"]]
+    note = (
+        compare_html.notice(
+            f"Not all questions are answered yet by {', '.join(partial)}: resume the evaluation for the rest.",
+            warn=True,
+        )
+        if partial
+        else ""
+    )
+    more = "".join(
+        f"<details><summary>{html.escape(title)}</summary>{compare_html.sentences(found.tests, metric)}</details>"
+        for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format"))
+    )
+    return (
+        note + compare_html.sentences(found.tests, "exact") + (f"<div class='cmp'>{more}</div>" if found.tests else "")
+    )
+
+
+def _listing(
+    home: StudioHome, run: str, name: str | None, kind: str, cell: str, search: str, sort: str, page: float | None
+) -> list[Any]:
+    """The chosen page of questions: matrices, count, questions, page number."""
+    folder = _folder(home, run)
+    found = load(folder, name) if folder else None
+    if folder is None or found is None:
+        return ["", "", "", gr.skip()]
+    chosen = found.table.select(cell or kind or "all", search or "", sort or "number")
+    pages = max(1, -(-len(chosen) // PAGE_SIZE))
+    page = min(max(1, int(page or 1)), pages)
+    part = chosen[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    where = f"{len(chosen):,} of {len(found.table.questions):,} questions"
+    if cell:
+        where += f" · {_cell_words(cell)} (choose a filter to leave this cell)"
+    if pages > 1:
+        where += f" · page {page} of {pages}"
+    return [
+        compare_html.matrices(found.table, cell),
+        compare_html.notice(where),
+        compare_html.questions(found.table, part, found.scheme, run, found.benchmark),
+        gr.update(value=page, maximum=pages),
+    ]
+
+
+def _cell_words(cell: str) -> str:
+    pair, _, change = cell.partition(":")
+    (a, _, b), (was, _, now) = pair.partition(">"), change.partition(">")
+    return f"{comparison.title_of(a)} {was} → {comparison.title_of(b)} {now}"
+
+
+def _plot(home: StudioHome, run: str, name: str | None, which: str) -> Any:
+    folder = _folder(home, run)
+    found = load(folder, name) if folder else None
+    return figure(which, found) if found else None
