@@ -140,7 +140,7 @@ def _is_math(text: str) -> bool:
     if len(text) > MAX_MATH_CHARS or "$" in text or ":" in text or _NOT_MATH.search(text):
         return False
     words = _WORD.findall(_COMMAND.sub(" ", text))
-    if any(word.casefold() not in _FUNCTIONS for word in words if len(word) > 2 or ("\\" not in text and not words)):
+    if any(word.casefold() not in _FUNCTIONS for word in words if len(word) > 2 or " " in text):
         return False
     return bool(re.search(r"[\d\\(){}\[\]^+*/=<>|√π∞-]", text))
 

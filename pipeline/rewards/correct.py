@@ -38,17 +38,17 @@ def answer_exact(item: Item, p: AnswerExact) -> Mark:
         return None, "there is no reference answer"
     given = raw.strip()
     if raw == item.reference:
-        return p.exact, f"{_short(given)} is exactly the reference"
+        return p.exact, f"{short(given)} is exactly the reference"
     equal = answers.compare(given, item.reference)
     if equal:
-        return p.same, f"{_short(given)} is the same answer as {_short(item.reference)}, written differently"
+        return p.same, f"{short(given)} is the same answer as {short(item.reference)}, written differently"
     error = answers.relative_error(given, item.reference)
     if error is not None and error <= 0.2:
-        share = f"{_short(given)} is within {10 if error <= 0.1 else 20} % of {_short(item.reference)}"
+        share = f"{short(given)} is within {10 if error <= 0.1 else 20} % of {short(item.reference)}"
         return (p.within_10 if error <= 0.1 else p.within_20), share
     if equal is None:
-        return None, f"{_short(given)} {UNSETTLED} with {_short(item.reference)}"
-    return p.wrong, f"{_short(given)} is not {_short(item.reference)}"
+        return None, f"{short(given)} {UNSETTLED} with {short(item.reference)}"
+    return p.wrong, f"{short(given)} is not {short(item.reference)}"
 
 
 class AnswerNumeric(Parameters):
@@ -79,21 +79,21 @@ def answer_numeric(item: Item, p: AnswerNumeric) -> Mark:
         return None, "the reference is not a number"
     found = only_number(raw)
     if found is None:
-        return p.wrong, f"{_short(raw.strip())} does not hold exactly one number"
+        return p.wrong, f"{short(raw.strip())} does not hold exactly one number"
     text, given = found
     if p.units == "refuse" and given.units:
-        return p.wrong, f"{_short(raw.strip())} is not a bare number"
+        return p.wrong, f"{short(raw.strip())} is not a bare number"
     if not same_units(given, reference):
-        return p.wrong, f"{_short(text)} has another unit than {_short(item.reference or '')}"
+        return p.wrong, f"{short(text)} has another unit than {short(item.reference or '')}"
     if same_number(given, reference) or abs(given.value - reference.value) <= p.absolute_tolerance:
-        return p.right, f"{_short(text)} is the right number"
+        return p.right, f"{short(text)} is the right number"
     if p.relative_tolerance or p.near_band:
         error = answers.number_error(given, reference)
         if error <= p.relative_tolerance:
-            return p.right, f"{_short(text)} is within {p.relative_tolerance:.2%} of {_short(item.reference or '')}"
+            return p.right, f"{short(text)} is within {p.relative_tolerance:.2%} of {short(item.reference or '')}"
         if error <= p.near_band:
-            return p.near, f"{_short(text)} is within {p.near_band:.2%} of {_short(item.reference or '')}"
-    return p.wrong, f"{_short(text)} is not {_short(item.reference or '')}"
+            return p.near, f"{short(text)} is within {p.near_band:.2%} of {short(item.reference or '')}"
+    return p.wrong, f"{short(text)} is not {short(item.reference or '')}"
 
 
 def chosen_answer(item: Item, several: Several) -> tuple[str, str | None]:
@@ -120,16 +120,19 @@ def only_number(text: str) -> tuple[str, Number] | None:
     return (found[0], value) if value is not None else None
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The text in quotes, cut at 40 characters."""
     return repr(text if len(text) <= 40 else text[:37] + "…")
 
 
-def _bounds(p: Parameters, names: tuple[str, ...]) -> tuple[float, float]:
+def score_bounds(p: Parameters, names: tuple[str, ...]) -> tuple[float, float]:
+    """Lowest and highest of the named scores."""
     scores = [getattr(p, name) for name in names]
     return min(scores), max(scores)
 
 
-def _wrap(answer: str) -> str:
+def with_answer(answer: str) -> str:
+    """A well-formed completion with this answer, for examples."""
     return GOOD.replace("42</answer>", answer + "</answer>")
 
 
@@ -137,16 +140,18 @@ KINDS = (
     RewardKind(
         "answer_exact", "Answer, exact then close", "The most for exactly the reference, less for the same answer "
         "written differently, a little for a number within 10 % or 20 %, a penalty for a wrong one.",
-        AnswerExact, lambda p, s: _bounds(p, ("exact", "same", "within_10", "within_20", "wrong", "missing")),
+        AnswerExact, lambda p, s: score_bounds(p, ("exact", "same", "within_10", "within_20", "wrong", "missing")),
         answer_exact,
-        (Example(GOOD, "42", 3.0), Example(_wrap(" 42.0 "), "42", 1.5), Example(_wrap("45"), "42", 1.0),
-         Example(_wrap("49"), "42", 0.5), Example(_wrap("7"), "42", -1.5), Example("It is 42.", "42", 0.0))),
+        (Example(GOOD, "42", 3.0), Example(with_answer(" 42.0 "), "42", 1.5), Example(with_answer("45"), "42", 1.0),
+         Example(with_answer("49"), "42", 0.5), Example(with_answer("7"), "42", -1.5),
+         Example("It is 42.", "42", 0.0))),
     RewardKind(
         "answer_numeric", "Answer, as a number", "Compares the one number in the answer tag with the reference, "
         "with a tolerance of your choice; text and units around it do not matter.",
-        AnswerNumeric, lambda p, s: _bounds(p, ("right", "wrong", "missing") + (("near",) if p.near_band else ())),
+        AnswerNumeric, lambda p, s: score_bounds(p, ("right", "wrong", "missing") + (("near",) if p.near_band else ())),
         answer_numeric,
-        (Example(_wrap("It costs $42."), "42", 1.5), Example(_wrap("41"), "42", -0.5), Example("42", "42", 0.0),
-         Example(_wrap("41 or 42"), "42", -0.5),
-         Example(_wrap("41.9"), "42", 1.5, {"relative_tolerance": 0.01}))),
+        (Example(with_answer("It costs $42."), "42", 1.5), Example(with_answer("41"), "42", -0.5),
+         Example("42", "42", 0.0),
+         Example(with_answer("41 or 42"), "42", -0.5),
+         Example(with_answer("41.9"), "42", 1.5, {"relative_tolerance": 0.01}))),
 )

@@ -7,6 +7,7 @@ from pipeline.errors import RewardError
 from pipeline.recipe import RewardSpec, RewardsStep
 from pipeline.rewards import combine
 from pipeline.rewards.base import CountTokens, Item, Mark, Parameters, RewardKind
+from pipeline.rewards.custom import Custom, CustomReward
 from pipeline.rewards.library import kind_of, parameters_of
 from pipeline.tags import TagScheme
 
@@ -39,8 +40,11 @@ class _Bound:
     spec: RewardSpec
     kind: RewardKind
     parameters: Parameters
+    custom: CustomReward | None = None
 
     def score(self, items: Sequence[Item]) -> list[Mark]:
+        if self.custom is not None:
+            return self.custom.score(items)
         return [self._one(item) for item in items]
 
     def _one(self, item: Item) -> Mark:
@@ -118,4 +122,10 @@ class RewardSet:
         self.close()
 
     def _bind(self, spec: RewardSpec) -> _Bound:
-        return _Bound(spec, kind_of(spec), parameters_of(spec))
+        kind, parameters = kind_of(spec), parameters_of(spec)
+        if not isinstance(parameters, Custom):
+            return _Bound(spec, kind, parameters)
+        custom = CustomReward(spec.code, parameters)
+        if (problem := custom.problem()) is not None:
+            raise RewardError(f"The code of reward {spec.label!r} cannot be used: {problem}.")
+        return _Bound(spec, kind, parameters, custom)
