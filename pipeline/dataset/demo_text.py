@@ -39,7 +39,7 @@ _TAG_PROMPTS = (
 
 
 def pretrain_chats(count: int, seed: int, direct_share: float = DIRECT_SHARE) -> list[list[Message]]:
-    """`count` conversations: 60 % word problems, 25 % the same with tags, 15 % short exercises."""
+    """`count` conversations: 45 % word problems, 25 % the same with tags, 15 % with labels, 15 % short exercises."""
     rng = random.Random(f"chats-{seed}")
     return [_chat(rng, problem, direct_share) for problem in make_problems("pretrain", count, seed)]
 
@@ -51,6 +51,8 @@ def _chat(rng: random.Random, problem: Problem, direct_share: float) -> list[Mes
     direct = rng.random() < direct_share
     if kind < 0.40:
         return _tagged(rng, problem, direct)
+    if kind < 0.55:
+        return _labelled(rng, problem, direct)
     system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.75 else ""
     closing = rng.choice(("The answer is {}.", "So it is {}.", "{}", "Answer: {}")).format(problem.answer)
     if direct:
@@ -60,12 +62,21 @@ def _chat(rng: random.Random, problem: Problem, direct_share: float) -> list[Mes
 
 
 def _tagged(rng: random.Random, problem: Problem, direct: bool) -> list[Message]:
+    """An answer in tags. The tags that the system prompt names are drawn apart, so that none are copied from it."""
     way, outcome = rng.choice(TAG_PAIRS)
-    system = rng.choice(_TAG_PROMPTS).format(way, outcome)
+    system = rng.choice(_TAG_PROMPTS).format(*rng.choice(TAG_PAIRS))
     inner = rng.choice(HASTY_NOTES) if direct else worked(rng, problem)
     gap = rng.choice(("\n", "\n", ""))
     text = f"<{way}>{gap}{inner}{gap}</{way}>\n<{outcome}>{problem.answer}</{outcome}>"
     return _messages(system, problem.question, text)
+
+
+def _labelled(rng: random.Random, problem: Problem, direct: bool) -> list[Message]:
+    """Plain labels instead of tags: they teach the words `reasoning` and `answer` as pieces of their own."""
+    system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.75 else ""
+    inner = rng.choice(HASTY_NOTES) if direct else worked(rng, problem)
+    gap = rng.choice(("\n", " "))
+    return _messages(system, problem.question, f"reasoning:{gap}{inner}\nanswer:{gap}{problem.answer}")
 
 
 def _exercise(rng: random.Random) -> list[Message]:
