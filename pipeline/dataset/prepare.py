@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.chat import ChatTokenizer
+from pipeline.dataset.chat import ChatTokenizer, tokenise
 from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken, Rows
 from pipeline.dataset.mapping import SAMPLE, Mapping, guess_mapping
 from pipeline.dataset.quality import choose_and_split, describe_lengths, measure
 from pipeline.dataset.report import PreparedReport
+from pipeline.dataset.saved import Card, card_of
 from pipeline.dataset.sources import DATASETS, open_named, open_source
 from pipeline.dataset.split import PARTS
 from pipeline.errors import DatasetError
@@ -46,6 +47,8 @@ def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length:
     if problems := scheme_problems(scheme, chat.special_tokens):
         raise DatasetError("These tags cannot be used: " + " ".join(problems))
     report = PreparedReport(source=data.source)
+    if card := card_of(Path(data.source).expanduser()):
+        return _reuse(card, data, chat, max_length, max_completion_tokens, out)
     if data.source == "demo":
         parts = _demo_parts(data, scheme, seed, report)
         everything = [e for examples in parts.values() for e in examples]
@@ -213,6 +216,35 @@ def _demo_parts(data: DataStep, scheme: TagScheme, seed: int, report: PreparedRe
         for example in parts[part]:
             _count_reference(example, report)
     return parts
+
+
+def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max_completion_tokens: int,
+           out: Path) -> PreparedReport:
+    """The parts of a prepared dataset as they are; rows that do not fit this run's lengths are left out and counted."""
+    folder = Path(data.source).expanduser()
+    if card.step.tags != data.tags:
+        raise DatasetError(f"{card.name!r} was prepared with the tags {card.step.tags.scheme!r}. Choose those tags, or "
+                           "prepare the data again.")
+    report = PreparedReport.load(folder / "report.json")
+    out.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in PARTS:
+        rows = []
+        for row in read_part(folder / f"{part}.parquet"):
+            example = tokenise(chat, row)
+            room = example.completion_tokens if part == "sft" else max_completion_tokens
+            if example.prompt_tokens + room <= max_length:
+                rows.append(row)
+            else:
+                report.drop("too_long", row["row"], row["question"])
+        report.parts[part] = len(rows)
+        _write_part(out / f"{part}.parquet", rows)
+        digest.update((out / f"{part}.parquet").read_bytes())
+    report.kept, report.hash = sum(report.parts.values()), digest.hexdigest()
+    if not report.kept:
+        raise DatasetError(f"No row of {card.name!r} fits a sequence of {max_length} tokens. Raise the sequence length.")
+    report.save(out / "report.json")
+    return report
 
 
 def _finish(parts: dict[str, list[Example]], report: PreparedReport, out: Path) -> None:

@@ -81,6 +81,8 @@ def open_named(source: str, config: str | None = None, split: str | None = None,
     path = Path(source).expanduser()
     if path.is_file():
         return read_rows(path)
+    if (path / "card.json").is_file():
+        return _prepared_rows(path)
     if path.is_dir():
         raise DatasetError(f"{source!r} is a folder. Give the path of one file in it.")
     if not looks_like_hub_id(source):
@@ -148,6 +150,14 @@ def hub_error(repo: str, config: str | None, split: str | None, error: Exception
 
 
 # ------------------------------------------------------------------------------------------------------------------
+
+
+def _prepared_rows(folder: Path) -> Rows:
+    """The rows of all parts of a prepared dataset, one part after the other."""
+    parts = [read_rows(folder / f"{part}.parquet") for part in ("sft", "grpo", "validation", "test")]
+    rows = (item for part in parts for item in part)
+    numbered = (item if isinstance(item, Broken) else (n, item[1]) for n, item in enumerate(rows, 1))
+    return Rows(numbered, "prepared dataset", total=sum(part.total or 0 for part in parts))
 
 
 def _streamed(repo: str, stream: Any) -> Iterator[tuple[int, dict[str, Any]] | Broken]:

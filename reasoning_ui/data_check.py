@@ -1,0 +1,233 @@
+"""Sections 5 and 6 of the Data tab: check all rows, split them, and keep the result as a prepared dataset."""
+
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.dataset import saved
+from pipeline.dataset.prepare import prepare_parts
+from pipeline.dataset.report import PreparedReport
+from pipeline.dataset.sources import DATASETS
+from pipeline.errors import DatasetError, StudioError
+from pipeline.recipe import Split
+from pipeline.run import Stopped
+from reasoning_ui.data_html import card_html, note, report_html
+from reasoning_ui.data_state import Choice, choice_of, with_limit
+from reasoning_ui.header import QUIET
+from reasoning_ui.shared import Shared, data_step, guard, model_step
+
+PARTS = tuple(Split.model_fields)
+INTRO = """### 5. Check and share out
+All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
+rows, from 1 on they are counts. No question, in whatever wording, is in two parts.
+"""
+
+
+class CheckSection:
+    """Split numbers, the check with its report, the suggested limit, and the prepared datasets."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        gr.Markdown(INTRO)
+        with gr.Row(elem_id="data-split"):
+            self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
+                                    elem_id=f"split-{name}", min_width=140)
+                          for name, field in Split.model_fields.items()]
+        with gr.Row():
+            self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
+            self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
+        self.progress = gr.HTML(elem_id="check-progress", apply_default_css=False)
+        self.report = gr.HTML(elem_id="check-report", apply_default_css=False)
+        self.use_limit = gr.Button(visible=False, elem_id="use-limit")
+        self.limit = gr.Textbox("", visible="hidden", label="suggested-limit")
+        self.made = gr.Textbox("", visible="hidden", label="checked-folder")
+        with gr.Row(visible=False, elem_id="keep-row", equal_height=True) as self.keep_row:
+            self.name = gr.Textbox(label="Name", placeholder="School problems, tagged", elem_id="keep-name",
+                                   max_length=100)
+            self.keep = gr.Button("Keep as a prepared dataset", elem_id="keep-data")
+        gr.Markdown("### 6. Prepared datasets\nKept results, ready for any run.")
+        with gr.Row(equal_height=True):
+            self.cards = gr.Dropdown([], label="Prepared dataset", elem_id="prepared", min_width=240)
+            self.use = gr.Button("Use it", size="sm", elem_id="prepared-use", min_width=90)
+            self.parquet = gr.Button("Make Parquet files", size="sm", elem_id="prepared-parquet", min_width=120)
+            self.jsonl = gr.Button("Make JSONL files", size="sm", elem_id="prepared-jsonl", min_width=120)
+            self.delete = gr.Button("Delete", size="sm", elem_id="prepared-delete", min_width=90)
+        self.card = gr.HTML(elem_id="prepared-card", apply_default_css=False)
+        self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="prepared-files")
+
+    def wire(self) -> None:
+        """Connect the buttons."""
+        s = self.shared
+        edits = [event for number in self.split for event in (number.blur, number.submit)]
+        gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
+        s.data.change(_show_split, s.data, self.split, **QUIET)
+        work = self.run.click(guard(self.check), [s.data, s.model, s.training, *self.split],
+                              [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
+                               self.stop], concurrency_limit=2, api_visibility="private", show_progress="hidden")
+        self.stop.click(lambda: (note("The check was stopped."), gr.Button(visible=False)), None,
+                        [self.progress, self.stop], cancels=[work], **QUIET)
+        self.use_limit.click(guard(_use_limit), [self.limit, s.training, s.model],
+                             [s.training, s.model, self.use_limit], **QUIET)
+        self.keep.click(guard(self.keep_it), [self.name, self.made, s.data, s.model, s.training],
+                        [self.cards, self.card, self.keep_row], **QUIET)
+        s.tab.change(lambda here: self.listed() if here == "data" else gr.skip(), s.tab, self.cards, **QUIET)
+        self.cards.input(guard(self.show_card), self.cards, [self.card, self.files], **QUIET)
+        self.use.click(guard(self.use_it), self.cards, s.data, **QUIET)
+        self.parquet.click(guard(lambda c: self.download(c, "parquet")), self.cards, self.files, **QUIET)
+        self.jsonl.click(guard(lambda c: self.download(c, "jsonl")), self.cards, self.files, **QUIET)
+        self.delete.click(guard(self.delete_it), self.cards, [self.cards, self.card, self.files], **QUIET)
+
+    def check(self, data: str, model: str, training: str, *split: float) -> Iterator[tuple[Any, ...]]:
+        """Prepare everything into a scratch folder, with progress; then the report."""
+        data = _store_split(data, *split)
+        choice = choice_of(self.shared, data, model, training)
+        hidden = gr.Button(visible=False)
+        stop = gr.Button(visible=True)
+        yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop
+        folder = _scratch(self.shared.home.path)
+        for done, total, words in _work(choice, folder):
+            yield gr.skip(), _bar(done, total, words), *[gr.skip()] * 5, gr.skip()
+        report = PreparedReport.load(folder / "report.json")
+        suggested = report.suggested_max_completion_tokens
+        button = hidden
+        if suggested and suggested != choice.max_completion_tokens:
+            now = choice.max_completion_tokens
+            button = gr.Button(f"Set the longest answer to {suggested:,} tokens (now {now:,}): fits 95 % of these answers",
+                               visible=True)
+        extra = note(choice.note) if choice.note else ""
+        done = f'<p class="rs-about">Checked in {report.seconds:.1f} s.</p>{extra}'
+        yield (gr.skip(), done, report_html(report), button, str(suggested or ""), folder.name, gr.Row(visible=True),
+               hidden)
+
+    def keep_it(self, name: str, made: str, data: str, model: str, training: str) -> tuple[Any, ...]:
+        """Keep the last check under a name."""
+        choice = choice_of(self.shared, data, model, training)
+        folder = _scratch_root(self.shared.home.path) / Path(made or "-").name
+        if not (folder / "report.json").is_file():
+            raise DatasetError("Check all rows first: what is kept is the result of the check.")
+        title = name or (DATASETS[choice.data.source].title if choice.data.source in DATASETS else "")
+        card = saved.keep(self.shared.home.path, folder, title, choice.data, choice.tokenizer, choice.seed)
+        gr.Info(f"Kept as {escape(card.name)}.")
+        return self.listed(card.id), self.show_card(card.id)[0], gr.Row(visible=False)
+
+    def listed(self, value: str | None = None) -> Any:
+        """The prepared datasets to choose from."""
+        cards = saved.cards(self.shared.home.path)
+        choices = [(f"{c.name} · {sum(c.parts.values()):,} rows · {c.id}", c.id) for c in cards]
+        return gr.Dropdown(choices=choices, value=value or (cards[0].id if cards else None))
+
+    def show_card(self, card_id: str | None) -> tuple[str, Any]:
+        """The card of a prepared dataset."""
+        folder = saved.find(self.shared.home.path, card_id or "")
+        card = saved.card_of(folder)
+        if card is None:
+            raise DatasetError("This prepared dataset is damaged. Delete it and prepare the data again.")
+        return card_html(card, PreparedReport.load(folder / "report.json")), gr.File(visible=False)
+
+    def use_it(self, card_id: str | None) -> str:
+        """The choice that trains on a prepared dataset."""
+        folder = saved.find(self.shared.home.path, card_id or "")
+        card = saved.card_of(folder)
+        if card is None:
+            return gr.skip()
+        plain = dict.fromkeys(("config", "source_split", "revision", "test_source", "question", "reasoning", "answer",
+                               "system", "limit"))
+        return card.step.model_copy(update=plain | {"source": str(folder), "answer_rule": "auto"}).model_dump_json()
+
+    def download(self, card_id: str | None, kind: str) -> Any:
+        """Files to download."""
+        folder = saved.find(self.shared.home.path, card_id or "")
+        out = Path(tempfile.mkdtemp(prefix="prepared-"))
+        if kind == "jsonl":
+            files = saved.as_jsonl(folder, out)
+        else:
+            files = [Path(shutil.copy(folder / f"{part}.parquet", out)) for part in PARTS]
+        return gr.File(value=[str(f) for f in files], visible=True)
+
+    def delete_it(self, card_id: str | None) -> tuple[Any, ...]:
+        """Delete a prepared dataset."""
+        saved.delete(self.shared.home.path, card_id or "")
+        return self.listed(), "", gr.File(visible=False)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _store_split(now: str, *values: float | None) -> str:
+    shares = {part: value or 0 for part, value in zip(PARTS, values, strict=True)}
+    return data_step(now).model_copy(update={"split": Split(**shares)}).model_dump_json()
+
+
+def _show_split(data: str) -> list[float]:
+    split = data_step(data).split
+    return [getattr(split, part) for part in PARTS]
+
+
+def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:
+    training, model = with_limit(training, model_step(model), int(limit))
+    gr.Info(f"The longest answer is now {int(limit):,} tokens. You can change it under Train.")
+    return training, model, gr.Button(visible=False)
+
+
+def _scratch_root(home: Path) -> Path:
+    return home / "datasets" / "checks"
+
+
+def _scratch(home: Path) -> Path:
+    """A fresh folder for a check; those of an hour ago are removed."""
+    root = _scratch_root(home)
+    root.mkdir(parents=True, exist_ok=True)
+    for old in root.iterdir():
+        if old.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=root))
+
+
+def _work(choice: Choice, out: Path) -> Iterator[tuple[float, float | None, str]]:
+    """Prepare in a thread and yield its progress twice a second; leaving the loop stops the thread."""
+    news: queue.Queue[tuple[float, float | None, str]] = queue.Queue()
+    problem: list[BaseException] = []
+    gone = threading.Event()
+
+    def work() -> None:
+        try:
+            prepare_parts(choice.data, choice.chat, seed=choice.seed, max_length=choice.model.max_length,
+                          max_completion_tokens=choice.max_completion_tokens, out=out,
+                          progress=lambda *a: news.put(a), should_stop=gone.is_set)
+        except Stopped:
+            pass
+        except (StudioError, OSError, MemoryError) as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.5)
+            last = None
+            while not news.empty():
+                last = news.get()
+            if last:
+                yield last
+    finally:
+        gone.set()
+    if problem:
+        error = problem[0]
+        raise error if isinstance(error, StudioError) else DatasetError(f"The check could not finish: {error}. "
+                                                                        "Is the disk full?")
+
+
+def _bar(done: float, total: float | None, words: str) -> str:
+    value = f' value="{done}" max="{total}"' if total else ""
+    count = f"{int(done):,}" + (f" of {int(total):,}" if total else "")
+    return f'<div class="rs-status"><span>{escape(words)}: {count}</span><progress{value}></progress></div>'
+
+

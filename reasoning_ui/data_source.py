@@ -1,0 +1,108 @@
+"""Section 1 of the Data tab: where the rows come from."""
+
+import gradio as gr
+
+from pipeline.dataset.sources import DATASETS, looks_like_hub_id
+from pipeline.errors import DatasetError
+from pipeline.recipe import DataStep
+from reasoning_ui.data_state import check_path, keep_upload
+from reasoning_ui.header import QUIET
+from reasoning_ui.shared import Shared, data_step, guard
+
+FILE_TYPES = [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zip", ".txt"]
+PASTE = "question,answer\nWhat is 2 + 3?,5\nWhat is 4 x 6?,24"
+
+
+def build_source(shared: Shared) -> None:
+    """Built-in sets, an upload, pasted rows, the Hub, and a file of this machine (not on a Space)."""
+    gr.Markdown("### 1. Choose the questions\nEach row needs a question and its right answer; a worked solution helps. "
+                "Nothing leaves this machine.")
+    with gr.Tabs(elem_id="data-sources"):
+        with gr.Tab("Ready-made"), gr.Row(elem_id="data-built-in"):
+            for name, known in DATASETS.items():
+                with gr.Column(min_width=140, elem_classes="rs-step"):
+                    button = gr.Button(known.title, size="sm", elem_id=f"use-{name}")
+                    gr.Markdown(f"{known.sentence} Licence: {known.licence}.")
+                    button.click(guard(lambda now, n=name: new_source(now, n)), shared.data, shared.data, **QUIET)
+        with gr.Tab("Upload a file"):
+            upload = gr.File(label="CSV, TSV, JSON, JSONL or Parquet; also packed as .gz or .zip", height=140,
+                             file_types=FILE_TYPES, type="filepath", elem_id="data-upload")
+            upload.upload(guard(lambda path, now: _uploaded(shared, path, now)), [upload, shared.data], shared.data,
+                          api_visibility="private")
+        with gr.Tab("Paste rows"):
+            text = gr.Textbox(label="Rows", placeholder=PASTE, lines=5, max_lines=12, elem_id="data-paste",
+                              info="CSV with a heading, or one JSON object per line.", max_length=2_000_000)
+            use = gr.Button("Use these rows", size="sm", elem_id="use-pasted")
+            use.click(guard(lambda pasted, now: _pasted(shared, pasted, now)), [text, shared.data], shared.data,
+                      **QUIET)
+        with gr.Tab("Hugging Face"):
+            _hub(shared)
+        if not shared.on_space:
+            with gr.Tab("File on this machine"):
+                path = gr.Textbox(label="Path", placeholder="/home/me/questions.jsonl", elem_id="data-path",
+                                  info="Read where it is; large files need no copy.")
+                use = gr.Button("Use this file", size="sm", elem_id="use-path")
+                use.click(guard(lambda value, now: _path(shared, value, now)), [path, shared.data], shared.data,
+                          **QUIET)
+
+
+def new_source(now: str, source: str, config: str | None = None, split: str | None = None,
+               revision: str | None = None) -> str:
+    """The data choice with another source: tags, system prompt and shares stay, columns belong to the old one."""
+    old = data_step(now)
+    shares = old.split if max(old.split.model_dump().values()) < 1 else DataStep().split
+    return DataStep(source=source, config=config, source_split=split, revision=revision, tags=old.tags,
+                    system_prompt=old.system_prompt, split=shares).model_dump_json()
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _hub(shared: Shared) -> None:
+    gr.Markdown("Private and gated sets use the login of this machine: `hf auth login`.")
+    with gr.Row():
+        repo = gr.Textbox(label="Dataset", placeholder="openai/gsm8k", elem_id="hub-id", min_width=180)
+        config = gr.Textbox(label="Configuration", placeholder="main", elem_id="hub-config", min_width=120)
+        split = gr.Textbox(label="Split", placeholder="train", elem_id="hub-split", min_width=120)
+        revision = gr.Textbox(label="Revision", placeholder="newest", elem_id="hub-revision", min_width=120)
+    use = gr.Button("Use this dataset", size="sm", elem_id="use-hub")
+    use.click(guard(_from_hub), [repo, config, split, revision, shared.data], shared.data, **QUIET)
+
+
+def _from_hub(repo: str, config: str, split: str, revision: str, now: str) -> str:
+    name = (repo or "").strip().removeprefix("https://huggingface.co/datasets/").strip("/")
+    if not looks_like_hub_id(name):
+        raise DatasetError(f"{name!r} is not a dataset's name. It looks like owner/name, for example openai/gsm8k.")
+    return new_source(now, name, *((v or "").strip() or None for v in (config, split, revision)))
+
+
+def _uploaded(shared: Shared, path: str | None, now: str) -> str:
+    if not path:
+        raise DatasetError("The upload did not arrive. Choose the file again.")
+    return new_source(now, str(keep_upload(shared.home.path, path)))
+
+
+def _pasted(shared: Shared, text: str, now: str) -> str:
+    from pipeline.dataset.files import read_text
+
+    good, broken = read_text(text or "").first(1)
+    if not good:
+        raise DatasetError("No row could be read from the pasted text" + (f": {broken[0].why}." if broken else
+                           ". The first line must be a heading such as question,answer."))
+    folder = shared.home.path / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".pasted"
+    temporary.write_text(text, encoding="utf-8", errors="replace")
+    target = keep_upload(shared.home.path, str(temporary), "pasted-rows.txt")
+    temporary.unlink()
+    return new_source(now, str(target))
+
+
+def _path(shared: Shared, value: str, now: str) -> str:
+    from pathlib import Path
+
+    path = Path((value or "").strip()).expanduser()
+    if not path.is_file():
+        raise DatasetError(f"There is no file {str(path)!r} on this machine. Give its full path.")
+    check_path(shared, DataStep(source=str(path)))
+    return new_source(now, str(path.absolute()))

@@ -1,0 +1,96 @@
+"""What the Data tab's sections have in common: the chosen data with its tokenizer, limits and files."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.dataset.chat import ChatTokenizer
+from pipeline.dataset.sources import DATASETS
+from pipeline.errors import DatasetError, EngineError
+from pipeline.recipe import DataStep, GrpoStep, ModelStep
+from reasoning_ui.shared import Shared, data_step, model_step
+
+UPLOAD_SUFFIX = 120  # characters kept of an uploaded file's name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen data and model, and the tokenizer that stands in where the model's own is not here."""
+
+    data: DataStep
+    model: ModelStep
+    chat: ChatTokenizer
+    tokenizer: str  # whose tokenizer counts
+    note: str  # why another tokenizer is used, or empty
+    max_completion_tokens: int
+    seed: int
+
+
+def choice_of(shared: Shared, data: str, model: str, training: str) -> Choice:
+    """The choices of the page. Raises DatasetError where a Space's visitor names a file outside the home."""
+    step, chosen = data_step(data), model_step(model)
+    check_path(shared, step)
+    note = ""
+    tokenizer = chosen.source
+    try:
+        chat = ChatTokenizer.load(chosen.source, chosen.revision, chosen.chat_template)
+        if not chat.has_template:
+            chat = ChatTokenizer.load(chosen.source, chosen.revision, "plain")
+            note = "This model has no chat template of its own; a plain one is used. Set it under Train."
+    except EngineError as error:
+        chat, tokenizer = ChatTokenizer.load("tiny"), "tiny"
+        note = f"Lengths are counted with the bundled model's tokenizer for now: {error}"
+    values = _training(training)
+    grpo = values.get("grpo") if isinstance(values.get("grpo"), dict) else {}
+    limit = grpo.get("max_completion_tokens", GrpoStep().max_completion_tokens)
+    return Choice(step, chosen, chat, tokenizer, note, int(limit), int(values.get("seed", 1)))
+
+
+def check_path(shared: Shared, data: DataStep) -> None:
+    """On a Space, only uploads may be read, never another file of the machine."""
+    for source in (data.source, data.test_source):
+        if not source or source in DATASETS or not shared.on_space:
+            continue
+        path = Path(source).expanduser()
+        if path.exists() and not path.resolve().is_relative_to(shared.home.path.resolve()):
+            raise DatasetError("On a Space, files of the machine cannot be opened. Upload the file instead.")
+
+
+def keep_upload(home: Path, path: str, name: str | None = None) -> Path:
+    """Move an uploaded file into the home, so that runs find it later; the same content is kept once."""
+    source = Path(path)
+    digest = hashlib.blake2b(digest_size=8)
+    with source.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    target = home / "uploads" / digest.hexdigest() / (name or source.name)[-UPLOAD_SUFFIX:]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{time.time_ns()}")
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    return target
+
+
+def with_limit(training: str, model: ModelStep, tokens: int) -> tuple[str, str]:
+    """Training and model choices with another longest answer; the sequence grows where it must."""
+    values = _training(training)
+    grpo = values.get("grpo") if isinstance(values.get("grpo"), dict) else {}
+    values["grpo"] = grpo | {"max_completion_tokens": tokens}
+    longer = max(model.max_length, 2 * tokens)
+    return json.dumps(values), model.model_copy(update={"max_length": longer}).model_dump_json()
+
+
+def _training(text: str) -> dict:
+    try:
+        values = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
