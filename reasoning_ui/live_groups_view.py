@@ -37,7 +37,7 @@ def group_html(group: dict[str, Any], again: Sequence[dict[str, Any]], folder: R
 def hits_html(found: Found) -> str:
     """Search results, each a button that opens its group."""
     if not found.hits:
-        return '<p class="live-quiet">No answer holds these words. Try fewer words, or a beginning with *, as in appl*.</p>'
+        return '<p class="live-quiet">No answer holds these words. Try fewer, or a beginning: appl*.</p>'
     return "".join(
         f'<button type="button" class="live-row" data-group="{hit["group_id"]}" data-step="{hit["step"]}">'
         f'<span class="live-step">step {hit["step"]}</span>'

@@ -21,7 +21,7 @@ Seen = Mapping[str, Any]
 
 
 def show(home: StudioHome, seen: Seen) -> dict[str, Any]:
-    """All that is new since `seen`: keys `head`, `charts`, `data`, `findings`, `marks`, `log`, each only when it changed.
+    """All that is new since `seen`: keys `head`, `charts`, `data`, `findings`, `marks`, `log`, each only when changed.
 
     `seen`: run, others (runs drawn over it), have ({part: digest}), cards ([chart id, run, epoch, stride, from step,
     newest row id]), log (byte seen, null for none yet; absent while the log is not open).

@@ -19,7 +19,8 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets" / "live"
 PLOTLY = Path(plotly.__file__).resolve().parent / "package_data" / "plotly.min.js"
 
 LOADER = """
-const files = window.gradio_config.root.replace(/\\/$/, "") + (window.gradio_config.api_prefix || "/gradio_api") + "/file=";
+const config = window.gradio_config;
+const files = config.root.replace(/\\/$/, "") + (config.api_prefix || "/gradio_api") + "/file=";
 const settings = SETTINGS;
 import(files + settings.assets + "/main.js?v=" + settings.version)
   .then(page => page.mount({element, server, props, watch, settings, files,

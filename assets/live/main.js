@@ -12,12 +12,13 @@ export async function mount(page) {
   dom.stylesheet(new URL("live.css", import.meta.url).href + version);
   const root = page.element.querySelector(".live-root");
   const live = new Live(page, root, dom);
+  root.live = live;  // for tests and the curious
   root.innerHTML = FRAME;
   live.head = new Head(live, root);
   live.board = new Board(live, root.querySelector(".live-board"));
   live.groups = new Groups(live, root.querySelector(".live-groups"));
   live.log = new Log(live, root.querySelector(".live-log"));
-  page.watch("value", () => live.look(page.props.value));
+  page.watch("value", () => page.props.value && live.look(page.props.value));
   live.start();
 }
 
@@ -133,7 +134,7 @@ class Live {
   async tick() {
     if (!this.root.isConnected) return;
     if (!this.visible()) return;
-    if (this.asking) return this.next(100);
+    if (this.asking) { this.again = true; return; }
     const asked = this.run;
     const seen = { run: asked, have: this.have };
     if (this.view === "curves") seen.cards = this.board.wanted();
@@ -143,8 +144,9 @@ class Live {
     const answer = await this.ask("live_show", seen);
     this.asking = false;
     this.root.querySelector(".live-lost").hidden = !!answer;
-    if (!answer) return this.next(TICK_LOST);
+    if (!answer) { this.again = false; return this.next(TICK_LOST); }
     if (asked === this.run) this.take(answer);
+    if (this.again) { this.again = false; return this.next(0); }
     const every = MOVING.includes(this.state) || this.others.length ? TICK : TICK_FINISHED;
     this.next(Math.max(50, every - (performance.now() - started)));
   }
