@@ -1,0 +1,77 @@
+"""What a run takes on disk, its checkpoints, which of them did best on held-out questions, and pruning."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import locks
+from pipeline.disk import folder_bytes
+from pipeline.engines.checkpoints import checkpoint_step, complete_checkpoints
+from pipeline.errors import RunError
+from pipeline.run_folder import RunFolder, RunReader
+
+HELD_OUT = ("validation/reward/total", "validation/completion/exact_rate")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A usable checkpoint of a stage. `best` marks the highest held-out reward among those kept."""
+
+    stage: str
+    step: int
+    path: Path
+    size: int
+    held_out: float | None = None
+    best: bool = False
+
+
+def checkpoints(folder: RunFolder) -> list[Checkpoint]:
+    """The usable checkpoints, oldest first; the best by held-out reward is marked, where it was measured."""
+    found = []
+    for stage in ("sft", "grpo"):
+        scores = _held_out(folder, stage)
+        paths = complete_checkpoints(folder.checkpoints(stage))
+        known = [scores[checkpoint_step(path)] for path in paths if checkpoint_step(path) in scores]
+        for path in paths:
+            score = scores.get(checkpoint_step(path))
+            found.append(Checkpoint(stage, checkpoint_step(path), path, folder_bytes(path), score,
+                                    score is not None and score == max(known)))
+    return found
+
+
+def use(folder: RunFolder) -> dict[str, int]:
+    """Bytes by part: data, checkpoints, adapters, models, records (run.db), the rest, and all together."""
+    parts = {name: folder_bytes(folder.path / name) for name in ("data", "checkpoints", "adapters", "models")}
+    parts["records"] = sum(file.stat().st_blocks * 512 for file in folder.path.glob("run.db*"))
+    total = folder_bytes(folder.path)
+    return parts | {"other": max(0, total - sum(parts.values())), "all": total}
+
+
+def prune(folder: RunFolder) -> tuple[int, int]:
+    """Delete checkpoints but the newest and the best of each stage; gives (how many, bytes freed).
+
+    What is left of half-written ones goes too. Raises RunError while the run is alive.
+    """
+    if locks.is_held(folder.lock):
+        raise RunError("The run is working: its own limit of checkpoints applies. Prune it when it is over.")
+    count = freed = 0
+    usable = checkpoints(folder)
+    newest = {checkpoint.stage: checkpoint.step for checkpoint in usable}
+    keep = {c.path for c in usable if c.best or newest[c.stage] == c.step}
+    for stage in ("sft", "grpo"):
+        for path in folder.checkpoints(stage).glob("*"):
+            if path not in keep:
+                freed += folder_bytes(path) if path.is_dir() else path.stat().st_size
+                count += 1
+                (path / "complete").unlink(missing_ok=True) if path.is_dir() else path.unlink()
+                shutil.rmtree(path, ignore_errors=True)
+    return count, freed
+
+
+def _held_out(folder: RunFolder, stage: str) -> dict[int, float]:
+    reader = RunReader(folder)
+    for key in HELD_OUT:
+        rows = [row for row in reader.metric(key) if row["stage"] == stage and row["value"] is not None]
+        if rows:
+            return {row["step"]: row["value"] for row in rows}
+    return {}

@@ -1,0 +1,218 @@
+"""The Runs tab: all runs with their state; open, rename, note, duplicate, stop, resume, order, delete with undo."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pipeline import jobs, run_disk
+from pipeline.disk import folder_bytes, in_words
+from pipeline.errors import StudioError
+from pipeline.run_state import RunCard
+from pipeline.studio_home import StudioHome
+from reasoning_ui import runs_cards
+from reasoning_ui.shared import Shared, choices_of, go_to, guard
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+RESUMABLE = ("stopped", "interrupted", "failed")
+
+
+@dataclass
+class Parts:
+    """The tab's components."""
+
+    cards: gr.HTML
+    seen: gr.Textbox
+    name: gr.Textbox
+    note: gr.Textbox
+    details: gr.HTML
+    open: gr.Button
+    stop: gr.Button
+    resume: gr.Button
+    duplicate: gr.Button
+    earlier: gr.Button
+    later: gr.Button
+    delete: gr.Button
+    prune: gr.Button
+    save: gr.Button
+    undo: gr.Button
+    deleted: gr.Textbox
+    said: gr.HTML
+    trash: gr.Dropdown
+    restore: gr.Button
+    empty: gr.Button
+    home: gr.Markdown
+
+
+def build(shared: Shared, tab: gr.Tab) -> None:
+    """The tab's components and events. The chosen run is the shared current run."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=300):
+            cards = gr.HTML(html_template='<div class="runs-list"></div>', js_on_load=runs_cards.SCRIPT,
+                            css_template=runs_cards.CSS, elem_id="runs-list", apply_default_css=False)
+        with gr.Column(scale=2, min_width=300):
+            parts = _side(cards)
+    _wire(shared, tab, parts)
+
+
+def _side(cards: gr.HTML) -> Parts:
+    said = gr.HTML(elem_id="runs-said", apply_default_css=False)
+    undo = gr.Button("Undo delete", visible=False, size="sm", elem_id="runs-undo")
+    with gr.Row():
+        open_ = gr.Button("Open", variant="primary", size="sm", elem_id="runs-open")
+        stop = gr.Button("Stop", size="sm", visible=False, elem_id="runs-stop")
+        resume = gr.Button("Resume", size="sm", visible=False, elem_id="runs-resume")
+        earlier = gr.Button("Earlier", size="sm", visible=False, elem_id="runs-earlier")
+        later = gr.Button("Later", size="sm", visible=False, elem_id="runs-later")
+        duplicate = gr.Button("Duplicate", size="sm", elem_id="runs-duplicate")
+        delete = gr.Button("Delete", size="sm", elem_id="runs-delete")
+    name = gr.Textbox(label="Name", max_length=100, elem_id="runs-name")
+    note = gr.Textbox(label="Note", lines=3, max_length=10_000, elem_id="runs-note",
+                      placeholder="What you tried, and what you saw")
+    save = gr.Button("Save name and note", size="sm", elem_id="runs-save")
+    details = gr.HTML(elem_id="runs-details", apply_default_css=False, css_template=runs_cards.CSS)
+    prune = gr.Button("Delete older checkpoints", size="sm", elem_id="runs-prune")
+    with gr.Accordion("Trash", open=False):
+        trash = gr.Dropdown([], label="Deleted runs", elem_id="runs-trash")
+        with gr.Row():
+            restore = gr.Button("Restore", size="sm", elem_id="runs-restore")
+            empty = gr.Button("Empty the trash", size="sm", elem_id="runs-empty")
+    home = gr.Markdown(elem_id="runs-home")
+    hidden = [gr.Textbox("", visible="hidden", label=f"runs-{label}") for label in ("seen", "deleted")]
+    return Parts(cards, hidden[0], name, note, details, open_, stop, resume, duplicate, earlier, later, delete,
+                 prune, save, undo, hidden[1], said, trash, restore, empty, home)
+
+
+def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
+    home = shared.home
+    live = [p.cards, p.seen, p.open, p.stop, p.resume, p.earlier, p.later, p.duplicate, p.delete]
+    chosen = [p.name, p.note, p.details, p.trash, p.home]
+
+    def show(run: str, here: str, seen: str) -> list[Any]:
+        return list_updates(home, run, seen) if here == "runs" else [gr.skip()] * len(live)
+
+    def describe(run: str) -> list[Any]:
+        return detail_updates(home, run)
+
+    gr.on([shared.timer.tick, shared.run.change, shared.tab.change, shared.demo.load], show,
+          [shared.run, shared.tab, p.seen], live, trigger_mode="always_last", **QUIET)
+    gr.on([tab.select, shared.run.change], describe, shared.run, chosen, **QUIET)
+    p.cards.pick(picked, None, shared.run, **QUIET)
+    p.open.click(go_to, gr.Textbox("live", visible="hidden", label="runs-target"), shared.tabs, **QUIET)
+
+    def act(button: gr.Button, work: Callable[..., str], *more: gr.components.Component) -> None:
+        """Do something with the current run, say what happened, and show the new state."""
+        event = button.click(guard(lambda run, *values: _note(work(home, run, *values))), [shared.run, *more], p.said,
+                             **QUIET)
+        event.then(lambda run: list_updates(home, run, ""), shared.run, live, **QUIET)
+        event.then(describe, shared.run, chosen, **QUIET)
+
+    act(p.stop, jobs.stop)
+    act(p.resume, resumed)
+    act(p.earlier, lambda home, run: moved(home, run, -1))
+    act(p.later, lambda home, run: moved(home, run, 1))
+    act(p.save, saved, p.name, p.note)
+    act(p.prune, pruned)
+
+    def delete(run: str) -> list[Any]:
+        name = home.about(run)["name"] if run else ""
+        jobs.delete(home, run)
+        return [_note(f"«{name}» is in the trash."), gr.Button(visible=True), run, ""]
+
+    def restore(run: str) -> list[Any]:
+        jobs.restore(home, run)
+        return [_note(f"«{home.about(run)['name']}» is back."), gr.Button(visible=False), "", run]
+
+    after = [p.said, p.undo, p.deleted, shared.run]
+    p.delete.click(guard(delete), shared.run, after, **QUIET)
+    p.undo.click(guard(restore), p.deleted, after, **QUIET)
+    p.restore.click(guard(restore), p.trash, after, **QUIET)
+    p.empty.click(guard(lambda: _note(emptied(home))), None, p.said, **QUIET).then(
+        describe, shared.run, chosen, **QUIET)
+
+    def duplicate(run: str) -> list[Any]:
+        return [*choices_of(jobs.duplicate(home, run)), go_to("train")]
+
+    p.duplicate.click(guard(duplicate), shared.run,
+                      [shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
+
+
+def picked(event: gr.EventData) -> str:
+    """The id of the card that was clicked; `StudioHome` checks it wherever it is used."""
+    return str(event._data.get("run", ""))[:100]
+
+
+def list_updates(home: StudioHome, run: str, seen: str) -> list[Any]:
+    """Cards and buttons, or skips where nothing changed; never raises, since the timer calls it."""
+    try:
+        cards = jobs.list_runs(home)
+    except (StudioError, OSError):
+        return [gr.skip()] * 9
+    html = runs_cards.list_html(cards, run)
+    card = next((card for card in cards if card.id == run), None)
+    buttons = _buttons(card)
+    key = str(hash((html, repr(buttons))))
+    if key == seen:
+        return [gr.skip()] * 9
+    return [html, key, *(gr.Button(visible=shown) for shown in buttons)]
+
+
+def _buttons(card: RunCard | None) -> list[bool]:
+    """Which of open, stop, resume, earlier, later, duplicate, delete make sense."""
+    state = card.state.state if card else ""
+    waiting = state == "waiting"
+    return [card is not None, state in ("running", "stopping", "waiting"), state in RESUMABLE, waiting, waiting,
+            card is not None, bool(state) and state not in ("running", "stopping")]
+
+
+def detail_updates(home: StudioHome, run: str) -> list[Any]:
+    """Name, note, details, trash and home of the current run; never raises."""
+    deleted = [(row["name"], row["id"]) for row in home.known_runs(deleted=True)]
+    trash = gr.Dropdown(choices=deleted, value=deleted[0][1] if deleted else None)
+    about = f"Home: `{home.path}`, {in_words(folder_bytes(home.path))} in all."
+    try:
+        card = next((card for card in jobs.list_runs(home, kinds=None) if card.id == run), None)
+        details = runs_cards.details_html(card, home.run(run)) if card else ""
+    except (StudioError, OSError):
+        card, details = None, ""
+    if card is None:
+        return ["", "", '<p class="rs-about">Choose a run on the left.</p>', trash, about]
+    return [card.name, card.note, details, trash, about]
+
+
+def resumed(home: StudioHome, run: str) -> str:
+    """Resume, in words."""
+    jobs.resume(home, run)
+    now = jobs.state(home, run)
+    return now.reason if now.state == "waiting" else "It goes on from the last checkpoint."
+
+
+def moved(home: StudioHome, run: str, places: int) -> str:
+    """Change the order of the queue, in words."""
+    jobs.move(home, run, places)
+    return f"It is number {jobs.state(home, run).position} in the queue."
+
+
+def saved(home: StudioHome, run: str, name: str, note: str) -> str:
+    """Rename and note, in words."""
+    jobs.rename(home, run, name)
+    jobs.set_note(home, run, note)
+    return "Saved."
+
+
+def pruned(home: StudioHome, run: str) -> str:
+    """Prune the checkpoints, in words."""
+    count, freed = run_disk.prune(home.run(run))
+    return f"{count} deleted, {in_words(freed)} freed." if count else "There is nothing to delete."
+
+
+def emptied(home: StudioHome) -> str:
+    """Empty the trash, in words."""
+    count = jobs.empty_trash(home)
+    return f"{count} run(s) deleted for good." if count else "The trash is empty."
+
+
+def _note(text: str) -> str:
+    from html import escape
+    return f'<div class="rs-note">{escape(text)}</div>'
