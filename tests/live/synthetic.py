@@ -66,6 +66,19 @@ class Synthetic:
     recipe: Recipe = field(default_factory=Recipe)
 
 
+def curves_of(plan: Synthetic) -> dict[str, dict[str, tuple[list[int], list[float | None]]]]:
+    """Stage -> key -> steps and values, without writing anything."""
+    rng = random.Random(plan.seed)
+    made: dict[str, dict[str, tuple[list[int], list[float | None]]]] = {}
+    for stage, curves, steps in (("sft", healthy_sft() | plan.sft, plan.sft_steps),
+                                 ("grpo", healthy_grpo() | plan.grpo, plan.grpo_steps)):
+        for key, curve in curves.items():
+            points = [(s, curve(s, s / steps, rng)) for s in range(1, steps + 1)] if curve else []
+            kept = [(s, v) for s, v in points if v is not None]
+            made.setdefault(stage, {})[key] = ([s for s, _ in kept], [v for _, v in kept])
+    return made
+
+
 def write_run(path: Path, plan: Synthetic | None = None) -> RunFolder:
     """Write a whole run folder: recipe, stages, metrics, groups, events and a log."""
     plan = plan or Synthetic()
