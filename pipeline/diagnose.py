@@ -111,7 +111,7 @@ class Trace:
         """The group that shows it best, from a step on, as evidence; the last step without one."""
         curve = self.grpo("reward/total")
         last = curve.last_step if curve.steps else 0
-        found = self.find_group(filter_name, order, from_step, last)
+        found = self.find_group(filter_name, order, from_step, last) or self.find_group("all", order, from_step, last)
         if found:
             return [Evidence(f"See a group of step {found[1]}", "grpo", found[1], found[0])]
         return [Evidence(f"See step {last}", "grpo", last)]

@@ -103,7 +103,7 @@ def test_every_check_has_a_trace_that_provokes_it() -> None:
 
 def test_the_evidence_links_to_a_group_that_shows_it(tmp_path: Path) -> None:
     """Gaming links to a well-paid group of the last quarter in which no answer is right."""
-    plan = Synthetic(grpo=PROBLEMS["gaming"])
+    plan = Synthetic(grpo=PROBLEMS["gaming"], groups_per_step=6, group_size=2)
     folder = write_run(tmp_path / "r1", plan)
     reader = RunReader(folder)
     (finding,) = diagnose(reader, folder.recipe())
