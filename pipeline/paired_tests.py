@@ -118,8 +118,10 @@ def sentence(test: PairedTest) -> str:
     """GRPO answers 41 of 300 questions that SFT did not, and loses 6: very unlikely to be chance (p = …)."""
     a, b = title_of(test.a), title_of(test.b)
     gains, loses = WORDS[test.metric]
+    if not test.gained + test.lost:
+        return f"{a} and {b} agree on all {test.n} questions: no difference can be claimed.{_partial(test)}"
     counts = f"{b} {gains.format(n=f'{test.gained} of {test.n}', a=a)}, and {loses.format(n=test.lost, a=a)}"
-    partial = f" Partial: {test.note}." if test.note else ""
+    partial = _partial(test)
     points = (f"{100 * test.difference:+.1f} points, 95 % interval {100 * test.low:+.1f} to "
               f"{100 * test.high:+.1f}")
     if not test.significant:
@@ -131,6 +133,10 @@ def sentence(test: PairedTest) -> str:
     strength = "very unlikely" if test.p_holm < 0.001 else "unlikely"
     direction = "" if test.difference > 0 else f", so {b} is worse"
     return f"{counts}{direction}: {strength} to be chance ({points}; p = {p_text(test.p_holm)}).{partial}"
+
+
+def _partial(test: PairedTest) -> str:
+    return f" Note: {test.note}." if test.note else ""
 
 
 def p_text(p: float) -> str:
