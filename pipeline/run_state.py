@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipeline import locks, run_queue
 from pipeline.disk import LowDisk
+from pipeline.errors import RunError
 from pipeline.failures import STAGE_WORDS
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
@@ -107,8 +108,12 @@ def card_of(home: StudioHome, row: dict[str, Any]) -> RunCard:
     """The card of a row of `home.known_runs()`."""
     folder = home.run(row["id"])
     source, data = _recipe_facts(folder.recipe_file, _stamp(folder.recipe_file))
-    return RunCard(row["id"], row["name"], row["note"], row["kind"], row["created"], state_of(home, folder),
-                   _last_reward(folder.path, _store_stamp(folder)), source, data)
+    try:
+        state, reward = state_of(home, folder), _read_last_reward(folder.path, _store_stamp(folder))
+    except RunError as error:  # its records are damaged
+        remedy = "The models and checkpoints are files of their own: they may still be good."
+        state, reward = RunState("failed", reason=str(error), remedy=remedy), None
+    return RunCard(row["id"], row["name"], row["note"], row["kind"], row["created"], state, reward, source, data)
 
 
 def duration(seconds: float) -> str:
@@ -176,10 +181,6 @@ def _interrupted(status: dict[str, Any], common: dict[str, Any]) -> str:
     if used and free is not None and free < 0.05 * status.get("machine_gib", 0):
         reason += f" It used {used:.1f} GiB and only {free:.1f} GiB were left: memory probably ran out."
     return reason
-
-
-def _last_reward(path: Path, stamp: tuple[Any, ...]) -> float | None:
-    return _read_last_reward(path, stamp)
 
 
 @lru_cache(maxsize=2000)

@@ -52,7 +52,8 @@ def until_state(home: StudioHome, run_id: str, *states: str, seconds: float = 20
     """Wait until a run is in one of the states."""
     deadline = time.monotonic() + seconds
     while (now := jobs.state(home, run_id)).state not in states:
-        log = home.run(run_id).log.read_text()[-2000:]
+        file = home.run(run_id).log
+        log = file.read_text()[-2000:] if file.exists() else ""
         assert time.monotonic() < deadline, f"{now} instead of {states}; log: {log}"
         time.sleep(0.03)
     return now
