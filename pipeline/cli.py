@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipeline import cli_data, cli_runs
+from pipeline import cli_data, cli_rewards, cli_runs
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
 from pipeline.studio_home import StudioHome, default_home
 from pipeline.tags import SCHEMES
@@ -100,6 +100,10 @@ def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParse
     sub.add_argument("file", metavar="FILE.jsonl", help="rows with `completion` and `answer`, perhaps `prompt`")
     sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
     sub.add_argument("--rewards", metavar="FILE", help="YAML: the `rewards` of a recipe, or a list of functions")
+    sub = add("dry-run", cli_rewards.dry_run, "sample and score a few answers before training, with a verdict")
+    sub.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file (default: the demo's recipe)")
+    sub.add_argument("--prompts", type=int, default=8, help="how many questions (default: 8)")
+    sub.add_argument("--sft-run", metavar="RUN", help="let the SFT model of this run answer, not the base model")
     sub = add("evaluate", cli_data.evaluate, "let a model answer questions, or a run's models again")
     sub.add_argument("run", metavar="RUN", nargs="?", help="a run whose models answer")
     sub.add_argument("--model", metavar="FOLDER", help="a model folder or Hub id, instead of a run")
