@@ -92,7 +92,8 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
                      f"<b>{escape(name)}</b>")
     if step.missing:
         parts.append(f'<span class="rs-bad-text"><b>Missing:</b> {escape(" ".join(step.missing))}</span>')
-    parts.append(f"<span><b>Next:</b> {escape(step.words)}</span>")
+    when = "Now" if state is not None and state.state in ("running", "stopping", "waiting") else "Next"
+    parts.append(f"<span><b>{when}:</b> {escape(step.words)}</span>")
     bar = ""
     if state is not None and state.alive and state.total:
         share = min(max(100 * state.done / state.total, 0), 100)
@@ -118,12 +119,12 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, he
     key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else "", here == step.tab))
     if key == before:
         return [gr.skip()] * 7
-    models = model_choices(cards, home)
-    return [gr.Dropdown(choices=models, value=model_step(model).source),
-            gr.Dropdown(value=data_step(data).source), gr.Dropdown(choices=runs, value=run if card else ""),
-            status, gr.Button(step.button, visible=here != step.tab,
-                              variant="primary" if step.tab in ("compare", "live") else "secondary"),
-            step.tab, key]
+    button = gr.Button(step.button, visible=here != step.tab,
+                       variant="primary" if step.tab in ("compare", "live") else "secondary")
+    chosen = ((model_choices(cards, home), model_step(model).source), (DATASETS, data_step(data).source),
+              (runs, run if card else ""))
+    return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),
+            status, button, step.tab, key]
 
 
 def _compared(home: StudioHome, card: RunCard) -> bool:

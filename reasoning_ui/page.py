@@ -2,19 +2,25 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from pipeline.recipe import DataStep, ModelStep, Recipe, RewardsStep
 from pipeline.studio_home import StudioHome
 from reasoning_ui.header import QUIET, Header
-from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, hidden_textbox
+from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, go_to, hidden_textbox
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
 HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">'
 MODULES = {"start": "start_tab", "data": "data_tab", "rewards": "rewards_tab", "train": "train_tab",
            "live": "live_tab", "compare": "compare_tab", "export": "export_tab", "runs": "runs_tab"}
+OPEN_TAB = """async () => {
+  await new Promise(done => setTimeout(done, 50));
+  const open = document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
+  return open ? open.textContent.trim().toLowerCase() : "start";
+}"""  # `tab.select` does not fire when a handler opens the tab
 KEPT = ("run", "model", "data", "rewards", "training")  # choices that a reload finds again
 
 
@@ -36,7 +42,7 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
             for name, title in TAB_NAMES.items():
                 with gr.Tab(title, id=name) as tab:
                     _build_tab(MODULES[name], shared, tab)
-                tab.select(None, None, shared.tab, js=f"() => '{name}'", **QUIET)
+        shared.tabs.change(None, None, shared.tab, js=OPEN_TAB, **QUIET)
         header.wire(shared)
         _remember(shared)
     return demo
@@ -55,9 +61,16 @@ def _remember(shared: Shared) -> None:
     """Copy the shared choices into the browser's storage as they change, and back when the page loads."""
     boxes = [getattr(shared, name) for name in KEPT]
     kept = [gr.BrowserState("", storage_key=f"reasoning-studio-{name}", secret="not-a-secret") for name in KEPT]
+    last = gr.BrowserState("", storage_key="reasoning-studio-tab", secret="not-a-secret")
     shared.demo.load(_recall, [*kept, *boxes], boxes, **QUIET)
-    for box, store in zip(boxes, kept, strict=True):
+    shared.demo.load(_reopen, last, shared.tabs, **QUIET)
+    for box, store in zip([*boxes, shared.tab], [*kept, last], strict=True):
         box.change(lambda value: value, box, store, **QUIET)
+
+
+def _reopen(tab: str, request: gr.Request) -> Any:
+    """The tab that was open before the reload; an address that names a run says itself what to open."""
+    return gr.skip() if tab not in TAB_NAMES or "run" in request.query_params else go_to(tab)
 
 
 def _recall(request: gr.Request, *values: str) -> list[str]:
