@@ -1,0 +1,150 @@
+"""Kill the worker with SIGKILL at random moments of SFT and GRPO and resume, until 30 kills are done.
+
+    python benchmarks/soak_kills.py [--kills 30] [--seed 1] [--out docs/results/soak_kills.json]
+
+After every kill: the run shows as interrupted within 3 s, no process of it is left after 5 s, and Resume goes on. At
+the end of every run: each training step has its metrics exactly once, and the GRPO weights are bit-equal to those of
+a run that was never disturbed (same recipe, same seed, on the CPU).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import psutil
+
+from pipeline import jobs, locks, run_queue
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunReader
+from pipeline.studio_home import StudioHome
+
+OVER = ("finished", "failed", "stopped", "interrupted")
+STEPS = {"sft": 12, "grpo": 16}
+
+
+def recipe() -> Recipe:
+    """A short run of the bundled model with frequent checkpoints."""
+    return Recipe.parse({
+        "name": "Soak", "seed": 3, "model": {"max_length": 512},
+        "data": {"source": "demo", "split": {"sft": 64, "grpo": 64, "validation": 8, "test": 8}},
+        "sft": {"max_steps": STEPS["sft"], "epochs": 10, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3},
+        "grpo": {"steps": STEPS["grpo"], "batch_size": 8, "num_generations": 4, "max_completion_tokens": 24,
+                 "save_every": 2, "learning_rate": 5e-4},
+        "evaluate": {"enabled": False}})
+
+
+def finish(home: StudioHome, run_id: str, seconds: float = 600) -> None:
+    """Wait until a run is finished."""
+    deadline = time.monotonic() + seconds
+    while (now := jobs.state(home, run_id)).state != "finished":
+        assert now.state not in OVER and time.monotonic() < deadline, now
+        time.sleep(0.1)
+
+
+def weights(home: StudioHome, run_id: str) -> dict[str, str]:
+    """SHA-256 of the adapters and merged models of both stages."""
+    folder = home.run(run_id)
+    files = [file for stage in ("sft", "grpo") for part in (folder.adapter(stage), folder.model(stage))
+             for file in sorted(part.glob("*.safetensors"))]
+    return {str(file.relative_to(folder.path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def steps_once(home: StudioHome, run_id: str) -> bool:
+    """Whether every step of both stages has its time recorded exactly once."""
+    rows = RunReader(home.run(run_id)).metric("time/step_seconds")
+    return all(sorted(row["step"] for row in rows if row["stage"] == stage) == list(range(1, count + 1))
+               for stage, count in STEPS.items())
+
+
+def processes_of(home: StudioHome, run_id: str) -> list[int]:
+    """Processes that carry the mark of the run's workers."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(run_queue.MARK, "").startswith(f"{home.path}|{run_id}|"):
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def kill_once(home: StudioHome, run_id: str, wait_seconds: float) -> dict[str, Any] | None:
+    """Kill the worker after a while; gives what was seen, or None when the run was finished before."""
+    until = time.monotonic() + wait_seconds
+    while time.monotonic() < until:
+        if jobs.state(home, run_id).state == "finished":
+            return None
+        time.sleep(0.05)
+    pid = locks.holder(home.run(run_id).lock)
+    if not pid:
+        return None
+    before = jobs.state(home, run_id)
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    while jobs.state(home, run_id).state != "interrupted":
+        assert time.monotonic() - killed < 3, jobs.state(home, run_id)
+        time.sleep(0.01)
+    told = time.monotonic() - killed
+    while processes_of(home, run_id):
+        assert time.monotonic() - killed < 5, processes_of(home, run_id)
+        time.sleep(0.05)
+    return {"stage": before.stage, "step": before.done, "told_seconds": round(told, 3),
+            "clean_seconds": round(time.monotonic() - killed, 3)}
+
+
+def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
+    """Run undisturbed once, then with kills; gives the result."""
+    randomness = random.Random(seed)
+    began = time.monotonic()
+    reference = jobs.start(home, recipe())
+    finish(home, reference)
+    undisturbed, expected = time.monotonic() - began, weights(home, reference)
+    seen: list[dict[str, Any]] = []
+    runs = 0
+    while len(seen) < kills:
+        run_id = jobs.start(home, recipe())
+        runs += 1
+        while len(seen) < kills:
+            found = kill_once(home, run_id, randomness.uniform(0.2, 0.8 * undisturbed))
+            if found is None:
+                break
+            seen.append(found)
+            print(f"kill {len(seen)}: {found}", flush=True)
+            jobs.resume(home, run_id)
+        finish(home, run_id)
+        assert steps_once(home, run_id), "a step is missing or double"
+        assert weights(home, run_id) == expected, "the weights differ from the undisturbed run"
+    stages = Counter(item["stage"] or "starting" for item in seen)
+    return {"kills": len(seen), "runs": runs, "by_stage": dict(stages), "weights_bit_equal": True,
+            "steps_recorded_once": True, "slowest_told_seconds": max(item["told_seconds"] for item in seen),
+            "slowest_clean_seconds": max(item["clean_seconds"] for item in seen),
+            "undisturbed_seconds": round(undisturbed, 1), "seconds": round(time.monotonic() - began, 1)}
+
+
+def main() -> None:
+    """Parse, soak, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        result = soak(StudioHome(Path(folder) / "home"), options.kills, options.seed)
+    print(json.dumps(result, indent=2))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
