@@ -215,7 +215,7 @@ export class Card {
 }
 
 function smoothed(x, y, amount) {  // exponential, by distance in steps, so that gaps and thinning do not change it
-  const reach = Math.max(1, (x[x.length - 1] - x[0]) * 0.25 * amount * amount);
+  const reach = Math.max(1, (x[x.length - 1] - x[0]) * 0.1 * amount * amount);
   let mean = null, last = null;
   return y.map((value, i) => {
     if (value === null) return mean;

@@ -34,7 +34,7 @@ export class Groups {
 
   reset() { this.stage = "grpo"; this.loaded = false; this.shown = null; this.rows.replaceChildren(); this.one.hidden = true; this.browse.hidden = false; }
 
-  opened() { if (!this.loaded && this.one.hidden && this.live.run) this.list(); }
+  opened() { if (!this.loaded && !this.opening && this.one.hidden && this.live.run) this.list(); }
 
   atStep(stage, step) {
     this.stage = stage; this.step.value = step; this.text.value = ""; this.filter.value = "all"; this.order.value = "step";
@@ -78,9 +78,11 @@ export class Groups {
   }
 
   async open(id) {
-    if (!id || !this.live.run) return void (this.later = id);
+    if (!id || !this.live.run) return;
     const asked = this.asked = {};
+    this.opening = true;
     const answer = await this.live.ask("live_group", { run: this.live.run, group: id });
+    this.opening = false;
     if (asked !== this.asked || !answer) return;
     this.browse.hidden = true; this.one.hidden = false;
     if (answer.error) { this.body.textContent = answer.error; this.previous.disabled = this.following.disabled = true; return; }
@@ -89,6 +91,8 @@ export class Groups {
     this.previous.disabled = !answer.before; this.following.disabled = !answer.after;
     this.live.address({ step: answer.step, group: id }, true);
     this.body.querySelector("h3")?.focus({ preventScroll: true });
+    const again = this.body.querySelector(".live-again"), current = again?.querySelector("[aria-current]");
+    if (current) again.scrollLeft = current.offsetLeft - again.offsetLeft - 120;
   }
 
   back() {
