@@ -4,8 +4,8 @@ Runs where torch may be imported: in a worker, or as `python -m pipeline.merge_c
 CPU (`run_check`), which the app and the command line start. All comparisons are in float32.
 
 - Merge: the 16-bit folder, reloaded by plain transformers, against base + adapter. bfloat16 keeps 8 bits of each
-  weight, so logits move a little: the mean difference must stay below `MEAN_TOLERANCE` of their spread, and of 100 greedy
-  answers at least 97 must extract to the same text.
+  weight, so logits move a little: the mean difference must stay below `MEAN_TOLERANCE` of their spread, and of 100
+  greedy answers at least 97 must extract to the same text.
 - GGUF: the file, read back by transformers, against the folder: token ids equal, and the same tolerance.
 """
 
@@ -107,6 +107,7 @@ def check_run(folder: Path, stage: str, questions: int = 100) -> Check:
     from pipeline.dataset.prepare import read_part
     from pipeline.engines.base import Sampling
     from pipeline.engines.sampling import TransformersGenerator
+    from pipeline.rewards.answers import last_number
     from pipeline.run import Run
     from pipeline.run_folder import RunFolder
     from pipeline.tags import extract, scheme_of
@@ -121,7 +122,7 @@ def check_run(folder: Path, stage: str, questions: int = 100) -> Check:
     texts = []
     for model, on_it in ((base, adapter), (str(merged), None)):
         with TransformersGenerator(model, recipe.model, on_it) as generator:
-            texts.append([extract(scheme, a[0].text) or a[0].text for a in generator.generate(prompts, sampling)])
+            texts.append([extract(scheme, a[0].text) or last_number(a[0].text) for a in generator.generate(prompts, sampling)])
     equal = sum(x == y for x, y in zip(*texts, strict=True))
     return check_merge(base, adapter, merged, prompts, (equal, len(prompts)))
 
