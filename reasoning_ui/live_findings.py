@@ -33,3 +33,9 @@ def findings(home: StudioHome, run_id: str) -> list[dict[str, Any]]:
             _known.clear()
         _known[str(folder.path)] = (now, newest, found)
         return found
+
+
+def forget() -> None:
+    """Forget what was computed (for measurements and tests)."""
+    with _lock:
+        _known.clear()
