@@ -25,6 +25,7 @@ from pipeline.run_folder import RunFolder, RunWriter
 STOPPED_EXIT = 75
 STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
+REQUEST = "STUDIO_STAGE_REQUEST"  # what an evaluation, a dry run or Ask was asked for, as JSON
 IS_CHILD = bool(os.environ.get("STUDIO_STAGE_PROCESS"))
 
 
@@ -49,7 +50,8 @@ def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[
     module = [*(launcher or []), *(["-m"] if launcher else []), "pipeline.stage_process"]
     command = [sys.executable, "-P", "-m", *module, str(run.folder.path), run.stage, str(run.attempt), str(answer)]
     child = subprocess.Popen(command, env={**os.environ, **(environment or {}), "PYTHONPATH": _python_path(),
-                                           "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false"})
+                                           "STUDIO_STAGE_PROCESS": "1",
+                                           REQUEST: json.dumps(dict(run.request)), "TOKENIZERS_PARALLELISM": "false"})
     try:
         child.wait()
     finally:
@@ -69,7 +71,8 @@ def main(arguments: list[str]) -> int:
     folder, stage, attempt, answer = RunFolder(Path(arguments[0])), arguments[1], int(arguments[2]), Path(arguments[3])
     is_main = os.environ.get("RANK", "0") == "0"
     writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
-    run = Run(folder, folder.recipe(), writer, stop_requested=stop_poll(folder), stage=stage, attempt=attempt)
+    run = Run(folder, folder.recipe(), writer, stop_requested=stop_poll(folder), stage=stage, attempt=attempt,
+              request=json.loads(os.environ.get(REQUEST, "{}")))
     from pipeline.stages import stage_work
 
     try:

@@ -24,6 +24,7 @@ from pipeline.rewards.answers import same_answer
 from pipeline.rewards.dry_report import DryReport, dry_report
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder
+from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.tags import TagScheme, scheme_of
 
 
@@ -37,6 +38,7 @@ class DryRunRequest(BaseModel):
         description="Id of a run whose SFT model answers. Empty takes the base model.")
 
 
+@in_own_process_on_gpu
 def dry_run(run: Run) -> None:
     """Do the dry run of the recipe. Raises Stopped, StudioError."""
     dry_run_with(run, _request(run), _engine(run))

@@ -29,12 +29,14 @@ from pipeline.evaluation import (
 from pipeline.recipe import Recipe
 from pipeline.run import Run
 from pipeline.run_folder import AnswerRecord, RunFolder, RunReader
+from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.tags import system_prompt
 
 ANSWER_COLUMNS = tuple(AnswerRecord.__dataclass_fields__)
 CACHE_RUNS = 50  # how many of the newest other runs are looked through for a result
 
 
+@in_own_process_on_gpu
 def evaluate(run: Run) -> None:
     """The models and questions that the recipe names, or that `run.request` asks for. Raises Stopped, StudioError."""
     evaluate_request(run, EvaluationRequest.of(run.recipe, run.request))
