@@ -1,0 +1,153 @@
+"""What a person meets first: the page, its tabs, the header, keyboard, narrow screens, light and dark."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+TABS = ["Start", "Data", "Rewards", "Train", "Live", "Compare", "Export", "Runs"]
+
+
+def open_page(page: Any, url: str, query: str = "") -> None:
+    """Load the app and wait until its server has answered once: the header's status line is then filled."""
+    page.goto(url + query)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Open a tab, through the overflow menu where the screen is narrow."""
+    tab = page.locator("#tabs").get_by_role("tab", name=name, exact=True).first
+    if tab.is_visible():
+        tab.click()
+    else:
+        page.locator("#tabs .overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown button", has_text=name).click()
+
+
+def test_the_first_screen_says_what_the_app_does_and_offers_the_demo(page: Any, app_url: str) -> None:
+    open_page(page, app_url)
+    expect(page.get_by_role("heading", name="Teach a small language model to reason")).to_be_visible()
+    expect(page.get_by_role("button", name="Train the demo")).to_be_visible()
+    expect(page.locator("#header-status")).to_contain_text("Train the demo")
+    assert page.title() == "Reasoning Studio"
+
+
+def test_every_tab_opens_without_an_error_and_nothing_is_fetched_from_elsewhere(page: Any, app_url: str) -> None:
+    open_page(page, app_url)
+    for name in TABS:
+        open_tab(page, name)
+        expect(page.locator("#tabs").get_by_role("tab", name=name, exact=True).first).to_have_attribute(
+            "aria-selected", "true")
+        expect(page.locator(".toast-body.error")).to_have_count(0)
+    expect(page.get_by_text("Not built yet")).to_have_count(0)
+
+
+def test_a_reload_keeps_the_model_the_settings_and_the_tab(page: Any, app_url: str) -> None:
+    open_page(page, app_url)
+    open_tab(page, "Train")
+    steps = page.locator("#setting-grpo-steps input")
+    steps.fill("33")
+    expect(page.locator("#review-plan")).to_contain_text("GRPO takes 33 steps")
+    model = page.locator("#header-model input")
+    model.fill("/no/such/model")
+    model.press("Enter")
+    expect(page.locator("#header-status")).to_contain_text("There is no folder /no/such/model")
+    page.reload()
+    expect(page.locator("#header-status")).to_contain_text("There is no folder /no/such/model", timeout=60_000)
+    expect(page.locator("#tabs").get_by_role("tab", name="Train", exact=True).first).to_have_attribute(
+        "aria-selected", "true")
+    expect(steps).to_have_value("33")
+    expect(page.locator("#setting-model-source").locator("input, textarea").first).to_have_value("/no/such/model")
+
+
+def test_a_wrong_setting_is_explained_in_one_box_and_training_does_not_start(page: Any, app_url: str) -> None:
+    open_page(page, app_url)
+    open_tab(page, "Train")
+    page.locator("#setting-grpo-batch_size input").fill("12")
+    expect(page.locator("#review-problems")).to_contain_text("set the batch size to 16")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator(".toast-body")).to_contain_text("set the batch size to 16")
+    expect(page.locator("#tabs").get_by_role("tab", name="Train", exact=True).first).to_have_attribute(
+        "aria-selected", "true")
+
+
+def test_sft_alone_leaves_grpo_out_of_the_recipe(page: Any, app_url: str) -> None:
+    open_page(page, app_url)
+    open_tab(page, "Train")
+    page.get_by_label("SFT alone").check()
+    expect(page.locator("#review-plan")).not_to_contain_text("GRPO takes")
+    expect(page.locator("#review-plan")).to_contain_text("SFT imitates")
+    page.get_by_label("GRPO alone").check()
+    expect(page.locator("#review-plan")).to_contain_text("GRPO takes")
+    expect(page.locator("#review-plan")).not_to_contain_text("SFT imitates")
+
+
+def test_tab_key_and_enter_reach_the_demo_button(page: Any, app_url: str) -> None:
+    """From the top of the page, at most 25 presses of Tab lead to the button, and it shows that it has the focus."""
+    open_page(page, app_url)
+    button = page.get_by_role("button", name="Train the demo")
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        if button.evaluate("element => element === document.activeElement"):
+            break
+    expect(button).to_be_focused()
+    shown = button.evaluate("e => getComputedStyle(e).outlineStyle + getComputedStyle(e).boxShadow")
+    assert shown != "nonenone", "the focused button looks like any other"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_screen_needs_no_sideways_scrolling(page: Any, app_url: str, theme: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, app_url, f"?__theme={theme}")
+    for name in TABS:
+        open_tab(page, name)
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
+
+
+CONTRAST = """() => {
+  const channel = c => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const ground = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) {
+      const style = getComputedStyle(e);
+      if (style.backgroundImage !== "none") return null;
+      layers.push(parse(style.backgroundColor));
+    }
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const box = element.getBoundingClientRect(), style = getComputedStyle(element);
+    if (!own || !box.width || !box.height || style.visibility === "hidden" || +style.opacity < 0.99) continue;
+    if (element.closest("[disabled], .hide, .sr-only, svg, [aria-hidden=true]")) continue;
+    const under = ground(element);
+    if (!under) continue;
+    const [a, b] = [light(over(parse(style.color), under)), light(under)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.6 && +style.fontWeight >= 700);
+    if (ratio < (large ? 3 : 4.5)) {
+      const text = element.textContent.trim().slice(0, 40);
+      poor.push(`${ratio.toFixed(2)} ${element.tagName} ${element.className}: ${text}`);
+    }
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_text_holds_the_contrast_of_4_5_to_1(page: Any, app_url: str, theme: str) -> None:
+    """WCAG 2 AA: the ratio of the luminances (L1 + 0.05) / (L2 + 0.05) is at least 4.5, or 3 for large text."""
+    open_page(page, app_url, f"?__theme={theme}")
+    poor = {}
+    for name in TABS:
+        open_tab(page, name)
+        page.wait_for_timeout(700)
+        poor |= dict.fromkeys(page.evaluate(CONTRAST), name)
+    assert not poor, "\n".join(f"{tab}: {line}" for line, tab in poor.items())
