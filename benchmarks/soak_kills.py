@@ -1,6 +1,6 @@
 """Kill the worker with SIGKILL at random moments of SFT and GRPO and resume, until 30 kills are done.
 
-    python benchmarks/soak_kills.py [--kills 30] [--seed 1] [--out docs/results/soak_kills.json]
+    python -m benchmarks.soak_kills [--kills 30] [--seed 1] [--out docs/results/soak_kills.json]
 
 After every kill: the run shows as interrupted within 3 s, no process of it is left after 5 s, and Resume goes on. At
 the end of every run: each training step has its metrics exactly once, and the GRPO weights are bit-equal to those of
@@ -29,16 +29,15 @@ from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
 
 OVER = ("finished", "failed", "stopped", "interrupted")
-STEPS = {"sft": 12, "grpo": 16}
 
 
-def recipe() -> Recipe:
+def recipe(sft_steps: int = 20, grpo_steps: int = 40) -> Recipe:
     """A short run of the bundled model with frequent checkpoints."""
     return Recipe.parse({
         "name": "Soak", "seed": 3, "model": {"max_length": 512},
         "data": {"source": "demo", "split": {"sft": 64, "grpo": 64, "validation": 8, "test": 8}},
-        "sft": {"max_steps": STEPS["sft"], "epochs": 10, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3},
-        "grpo": {"steps": STEPS["grpo"], "batch_size": 8, "num_generations": 4, "max_completion_tokens": 24,
+        "sft": {"max_steps": sft_steps, "epochs": 10, "batch_size": 4, "save_every": 3, "learning_rate": 1e-3},
+        "grpo": {"steps": grpo_steps, "batch_size": 8, "num_generations": 4, "max_completion_tokens": 24,
                  "save_every": 2, "learning_rate": 5e-4},
         "evaluate": {"enabled": False}})
 
@@ -61,9 +60,10 @@ def weights(home: StudioHome, run_id: str) -> dict[str, str]:
 
 def steps_once(home: StudioHome, run_id: str) -> bool:
     """Whether every step of both stages has its time recorded exactly once."""
-    rows = RunReader(home.run(run_id)).metric("time/step_seconds")
-    return all(sorted(row["step"] for row in rows if row["stage"] == stage) == list(range(1, count + 1))
-               for stage, count in STEPS.items())
+    folder = home.run(run_id)
+    rows, made = RunReader(folder).metric("time/step_seconds"), folder.recipe()
+    return all(sorted(row["step"] for row in rows if row["stage"] == stage) == list(range(1, (count or 0) + 1))
+               for stage, count in (("sft", made.sft.max_steps), ("grpo", made.grpo.steps)))
 
 
 def processes_of(home: StudioHome, run_id: str) -> list[int]:
@@ -78,17 +78,33 @@ def processes_of(home: StudioHome, run_id: str) -> list[int]:
     return found
 
 
-def kill_once(home: StudioHome, run_id: str, wait_seconds: float) -> dict[str, Any] | None:
-    """Kill the worker after a while; gives what was seen, or None when the run was finished before."""
-    until = time.monotonic() + wait_seconds
+def last_step(home: StudioHome, run_id: str) -> tuple[str, int]:
+    """The stage and step that were recorded last; ("", 0) before the first."""
+    rows = RunReader(home.run(run_id)).rows(
+        "SELECT stage, step FROM metrics WHERE key = 'time/step_seconds' ORDER BY id DESC LIMIT 1")
+    return (rows[0]["stage"], rows[0]["step"]) if rows else ("", 0)
+
+
+def wait_for_moment(home: StudioHome, run_id: str, randomness: random.Random, longest: float) -> bool:
+    """Wait for a random moment: one in three anywhere, otherwise while steps are made. False when the run is over."""
+    anywhere = randomness.random() < 1 / 3
+    wait = randomness.uniform(0.2, longest) if anywhere else randomness.uniform(0.0, 4.0)
+    start, until = last_step(home, run_id), time.monotonic() + (wait if anywhere else 600)
     while time.monotonic() < until:
         if jobs.state(home, run_id).state == "finished":
-            return None
-        time.sleep(0.05)
+            return False
+        if not anywhere and last_step(home, run_id) != start:
+            anywhere, until = True, time.monotonic() + wait
+        time.sleep(0.02)
+    return True
+
+
+def kill_once(home: StudioHome, run_id: str) -> dict[str, Any] | None:
+    """Kill the worker; gives what was seen, or None when it had just ended."""
     pid = locks.holder(home.run(run_id).lock)
     if not pid:
         return None
-    before = jobs.state(home, run_id)
+    before, step = jobs.state(home, run_id), last_step(home, run_id)
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
     while jobs.state(home, run_id).state != "interrupted":
@@ -98,8 +114,10 @@ def kill_once(home: StudioHome, run_id: str, wait_seconds: float) -> dict[str, A
     while processes_of(home, run_id):
         assert time.monotonic() - killed < 5, processes_of(home, run_id)
         time.sleep(0.05)
-    return {"stage": before.stage, "step": before.done, "told_seconds": round(told, 3),
-            "clean_seconds": round(time.monotonic() - killed, 3)}
+    making_steps = before.stage == step[0] and before.unit == "steps" and before.done > 0
+    moment = "making steps" if making_steps else "loading or between stages"
+    return {"stage": before.stage, "last_step": step[1], "while": moment,
+            "told_seconds": round(told, 3), "clean_seconds": round(time.monotonic() - killed, 3)}
 
 
 def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
@@ -115,7 +133,9 @@ def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
         run_id = jobs.start(home, recipe())
         runs += 1
         while len(seen) < kills:
-            found = kill_once(home, run_id, randomness.uniform(0.2, 0.8 * undisturbed))
+            if not wait_for_moment(home, run_id, randomness, 0.5 * undisturbed):
+                break
+            found = kill_once(home, run_id)
             if found is None:
                 break
             seen.append(found)
@@ -124,8 +144,8 @@ def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
         finish(home, run_id)
         assert steps_once(home, run_id), "a step is missing or double"
         assert weights(home, run_id) == expected, "the weights differ from the undisturbed run"
-    stages = Counter(item["stage"] or "starting" for item in seen)
-    return {"kills": len(seen), "runs": runs, "by_stage": dict(stages), "weights_bit_equal": True,
+    stages = Counter(f"{item['stage'] or 'starting'}, {item['while']}" for item in seen)
+    return {"kills": len(seen), "runs": runs, "by_moment": dict(stages), "weights_bit_equal": True,
             "steps_recorded_once": True, "slowest_told_seconds": max(item["told_seconds"] for item in seen),
             "slowest_clean_seconds": max(item["clean_seconds"] for item in seen),
             "undisturbed_seconds": round(undisturbed, 1), "seconds": round(time.monotonic() - began, 1)}

@@ -1,6 +1,6 @@
 """What recording costs, whether readers slow it down, and how fast a very long run opens.
 
-    python benchmarks/store.py [--steps 10000] [--completions 64] [--out docs/results/store.json]
+    python -m benchmarks.store [--steps 10000] [--completions 64] [--out docs/results/store.json]
 
 1. Recording: the wall time of everything that one GRPO step writes (20 metrics, 64 completions with their full-text
    index, progress), while the store grows to its full size. Bar: 5 ms, or 1 % of a step.
@@ -24,7 +24,8 @@ from typing import Any
 from pipeline import live_data, live_groups
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder, RunReader, RunWriter
 
-WORDS = ["so", "we", "add", "the", "apples", "and", "then", "take", "away", "what", "was", "eaten", "which", "leaves", "exactly", "as", "many", "as", "before"]
+TEXT = "so we add the apples and then take away what was eaten which leaves exactly as many as before"
+WORDS = TEXT.split(" ")
 KEYS = [f"reward_raw/{i}" for i in range(6)] + [f"reward_weighted/{i}" for i in range(6)] + [
     "reward/total", "reward/std", "completion/mean_tokens", "completion/truncated", "completion/format_rate",
     "groups/zero_variance", "optim/lr", "time/step_seconds"]

@@ -119,11 +119,11 @@ def state(home: StudioHome, run_id: str) -> RunState:
 
 def list_runs(home: StudioHome, kinds: tuple[str, ...] | None = ("train",)) -> list[RunCard]:
     """The cards of all runs, newest first. `kinds=None` includes dry runs and other jobs with folders of their own."""
-    cards = []
+    cards, queue = [], run_queue.waiting(home)
     for row in home.known_runs():
         if kinds is None or row["kind"] in kinds:
             with contextlib.suppress(RunError):  # its folder went away just now
-                cards.append(card_of(home, row))
+                cards.append(card_of(home, row, queue))
     return cards
 
 

@@ -326,7 +326,7 @@ class Recipe(Step):
     def from_yaml(cls, text: str) -> "Recipe":
         """Parse YAML. Raises RecipeError with one line per problem that names the setting and what to change."""
         try:
-            values = yaml.safe_load(text)
+            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError as error:
             raise RecipeError(f"The recipe is not valid YAML: {error}") from error
         if not isinstance(values, dict):

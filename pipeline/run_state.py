@@ -79,10 +79,10 @@ def state_as_json(state: RunState) -> dict[str, Any]:
     return asdict(state) | {"words": state.words}
 
 
-def state_of(home: StudioHome, folder: RunFolder) -> RunState:
-    """How a run is, now."""
+def state_of(home: StudioHome, folder: RunFolder, queue: list[dict[str, Any]] | None = None) -> RunState:
+    """How a run is, now. `queue` spares reading the waiting rows again."""
     alive = locks.is_held(folder.lock)
-    queue = run_queue.waiting(home)
+    queue = run_queue.waiting(home) if queue is None else queue
     position = next((i for i, row in enumerate(queue, start=1) if row["run"] == folder.id), None)
     words = _words(folder, alive)
     if alive:
@@ -104,12 +104,12 @@ def waits_for(home: StudioHome, folder: RunFolder, before: list[dict[str, Any]])
     return "Waiting for " + ", then ".join(names) + "."
 
 
-def card_of(home: StudioHome, row: dict[str, Any]) -> RunCard:
-    """The card of a row of `home.known_runs()`."""
+def card_of(home: StudioHome, row: dict[str, Any], queue: list[dict[str, Any]] | None = None) -> RunCard:
+    """The card of a row of `home.known_runs()`. `queue` spares reading the waiting rows again."""
     folder = home.run(row["id"])
     source, data = _recipe_facts(folder.recipe_file, _stamp(folder.recipe_file))
     try:
-        state, reward = state_of(home, folder), _read_last_reward(folder.path, _store_stamp(folder))
+        state, reward = state_of(home, folder, queue), _read_last_reward(folder.path, _store_stamp(folder))
     except RunError as error:  # its records are damaged
         remedy = "The models and checkpoints are files of their own: they may still be good."
         state, reward = RunState("failed", reason=str(error), remedy=remedy), None

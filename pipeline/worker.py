@@ -99,7 +99,10 @@ class Worker:
         run.progress(0, None, "", "Loading")
         self.watch.stage_began(stage)
         stage_function(stage)(run)
-        self._surely(lambda: self.writer.set_stage(stage, state="finished", ended=time.time(), seconds_left=0.0))
+        row = next(row for row in RunReader(self.folder).stages() if row["name"] == stage)
+        done = row["total"] if row["total"] is not None else row["done"]
+        self._surely(lambda: self.writer.set_stage(stage, state="finished", done=done, ended=time.time(),
+                                                   seconds_left=0.0))
 
     def _stop_sentence(self, stage: str) -> str:
         return "Stopped on request. Resume goes on where it stopped."

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import jobs, locks
 from pipeline.recipe import Recipe
+from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
 
 HERE = str(Path(__file__).parent)
@@ -72,6 +73,6 @@ def worker_of(home: StudioHome, run_id: str) -> int:
 def at_step(home: StudioHome, run_id: str, step: int, stage: str = "grpo") -> Callable[[], bool]:
     """A condition: the stage has done this step."""
     def reached() -> bool:
-        now = jobs.state(home, run_id)
-        return now.stage == stage and now.done >= step
+        rows = RunReader(home.run(run_id)).stages()
+        return any(row["name"] == stage and row["done"] >= step for row in rows)
     return reached
