@@ -54,8 +54,8 @@ class CheckSection:
                                    max_length=100)
             self.keep = gr.Button("Keep as a prepared dataset", elem_id="keep-data")
         gr.Markdown("### 6. Prepared datasets\nKept results, ready for any run.")
-        with gr.Row(equal_height=True):
-            self.cards = gr.Dropdown([], label="Prepared dataset", elem_id="prepared", min_width=240)
+        with gr.Row(elem_id="prepared-row"):
+            self.cards = gr.Dropdown([], label="Prepared dataset", elem_id="prepared", min_width=280, scale=3)
             self.use = gr.Button("Use it", size="sm", elem_id="prepared-use", min_width=90)
             self.parquet = gr.Button("Make Parquet files", size="sm", elem_id="prepared-parquet", min_width=120)
             self.jsonl = gr.Button("Make JSONL files", size="sm", elem_id="prepared-jsonl", min_width=120)
@@ -100,8 +100,8 @@ class CheckSection:
         button = hidden
         if suggested and suggested != choice.max_completion_tokens:
             now = choice.max_completion_tokens
-            button = gr.Button(f"Set the longest answer to {suggested:,} tokens (now {now:,}): fits 95 % of these answers",
-                               visible=True)
+            words = f"Set the longest answer to {suggested:,} tokens (now {now:,}): fits 95 % of these answers"
+            button = gr.Button(words, visible=True)
         extra = note(choice.note) if choice.note else ""
         done = f'<p class="rs-about">Checked in {report.seconds:.1f} s.</p>{extra}'
         yield (gr.skip(), done, report_html(report), button, str(suggested or ""), folder.name, gr.Row(visible=True),

@@ -147,7 +147,8 @@ def _list(title: str, why: str, rows: Rowlist, state: str) -> str:
     items = "".join(f"<li>row {n}{': ' if w else ''}{escaped(w)}</li>" for n, w in rows.rows[:200])
     more = f"<li>… and {rows.count - 200:,} more</li>" if rows.count > 200 else ""
     about = f'<p class="rs-about">{escape(why)}</p>' if why else ""
-    return (f"<details><summary><b>{rows.count:,}</b> rows {state}: {escape(title[0].lower() + title[1:])}</summary>"
+    counted = f"<b>{rows.count:,}</b> row{'' if rows.count == 1 else 's'}"
+    return (f"<details><summary>{counted} {state}: {escape(title[0].lower() + title[1:])}</summary>"
             f"{about}<ol>{items}{more}</ol></details>")
 
 
@@ -155,7 +156,7 @@ def _histogram(title: str, lengths: Lengths) -> str:
     """Bars as SVG, with the limit as a dashed line and what passes it in red."""
     if not lengths.count:
         return f"<figure><figcaption>{title}: none</figcaption></figure>"
-    width, height, top = 320, 120, max(lengths.bins)
+    width, height, top = 560, 130, max(lengths.bins)
     right = max(lengths.edges[-1], int(lengths.limit * 1.05) if lengths.limit < 3 * lengths.edges[-1] else 0)
     scale = width / right
     bars = []

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline.dataset.preview import preview
-from pipeline.dataset.sample import load_view, numbers, search
+from pipeline.dataset.sample import load_view
 from pipeline.errors import StudioError
 from pipeline.tags import scheme_of
 from reasoning_ui.data_html import example_facts, note
@@ -66,11 +66,11 @@ class PreviewSection:
             choice = choice_of(self.shared, data, model, training)
             rows = load_view(choice.data, choice.chat)
             if kind.startswith("search "):
-                found = search(rows, kind.removeprefix("search ").strip())
+                found = rows.search(kind.removeprefix("search ").strip())
             else:
-                found = numbers(rows, kind, choice.model.max_length, choice.max_completion_tokens) if kind else []
+                found = rows.rows_of(kind, choice.model.max_length, choice.max_completion_tokens) if kind else []
             if not found:
-                gr.Info("No row of this kind among the first rows." if kind else "")
+                gr.Info(f"There is no such row among the {len(rows.numbers):,} rows that are looked at here.")
                 return gr.skip(), gr.skip()
             here = int(row or 1)
             target = found[(found.index(here) + 1) % len(found)] if here in found else found[0]
@@ -80,12 +80,8 @@ class PreviewSection:
 
     def _show(self, choice: Choice, number: int, view: str, lead: str = "") -> tuple[str, int]:
         rows = load_view(choice.data, choice.chat)
-        known = sorted({*rows.by_row, *rows.without_question})
-        if not known:
-            return note("There is no row to show.", "bad"), 1
-        if number not in known:
-            number = next((n for n in known if n > number), known[-1])
-        example = rows.by_row.get(number)
+        number = rows.nearest(number)
+        example = rows.example(number)
         facts = example_facts(example, number)
         if example is None:
             return facts, number

@@ -54,7 +54,7 @@ def make_example(number: int, row: Row[str, Any], mapping: Mapping, scheme: TagS
     if mapping.system and (named := text_of(row.get(mapping.system))):
         own_system = named
     work = _work(row, mapping)
-    cell = response_of(row.get(mapping.answer)) if mapping.answer else None
+    cell = _cell(row.get(mapping.answer)) if mapping.answer else None
     trace, rest = split_trace(work) if work else (None, None)
     separate = mapping.answer != mapping.reasoning
     reference, rule = find_reference(mapping.rule, [cell if separate else rest, work, cell])
@@ -95,6 +95,10 @@ def _question(row: Row[str, Any], mapping: Mapping) -> tuple[str | None, str | N
 
 def _work(row: Row[str, Any], mapping: Mapping) -> str | None:
     return response_of(row.get(mapping.reasoning)) if mapping.reasoning else None
+
+
+def _cell(value: Any) -> str | None:
+    return response_of(value) if chat_of(value) is not None else text_of(value)
 
 
 def _before_hash(text: str) -> str:

@@ -242,7 +242,7 @@ def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max
         digest.update((out / f"{part}.parquet").read_bytes())
     report.kept, report.hash = sum(report.parts.values()), digest.hexdigest()
     if not report.kept:
-        raise DatasetError(f"No row of {card.name!r} fits a sequence of {max_length} tokens. Raise the sequence length.")
+        raise DatasetError(f"No row of {card.name!r} fits a sequence of {max_length} tokens. Raise that length.")
     report.save(out / "report.json")
     return report
 

@@ -7,7 +7,8 @@ from pipeline.dataset.answers import last_number
 from pipeline.dataset.chat import ChatTokenizer, prompt_text
 from pipeline.dataset.duplicates import near_groups
 from pipeline.dataset.examples import Example, question_key
-from pipeline.dataset.report import Lengths, PreparedReport
+from pipeline.dataset.leakage import leaks
+from pipeline.dataset.report import Lengths, PreparedReport, Rowlist
 from pipeline.dataset.split import PARTS, part_sizes, share_out
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
@@ -16,11 +17,18 @@ Progress = Callable[[float, float | None, str], None]
 Watch = Callable[[], None]
 BATCH = 512  # texts encoded at a time
 TINY_REASONING = 20  # characters
+ENORMOUS = 4_000_000  # characters of one example
 
 
 def measure(examples: Sequence[Example], chat: ChatTokenizer, progress: Progress, watch: Watch) -> None:
     """Set the token lengths of prompts and completions (the end token included), batch by batch."""
     known: dict[str, tuple[str, str]] = {}
+    enormous = [e for e in examples if _characters(e) > ENORMOUS]
+    for e in enormous:  # no need to count exactly what is far too long
+        e.prompt_tokens = len(e.question) // chat.longest_token
+        e.completion_tokens = len(e.completion or "") // chat.longest_token
+    if enormous:
+        examples = [e for e in examples if _characters(e) <= ENORMOUS]
     for start in range(0, len(examples), BATCH):
         watch()
         progress(start, len(examples), "counting tokens")
@@ -50,6 +58,8 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
                 report.drop("limit", examples[i].row, examples[i].question)
         usable = [i for i in usable if i in chosen]
     _notice(examples, usable, report)
+    for name, i, words in leaks([examples[i].question for i in usable], progress, watch):
+        report.leakage.setdefault(name, Rowlist()).add(examples[usable[i]].row, words)
     describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
     if not usable:
         return {part: [] for part in PARTS}
@@ -82,6 +92,10 @@ def _prompt(chat: ChatTokenizer, example: Example, known: dict[str, tuple[str, s
     if around == ("", ""):
         return prompt_text(chat, {"system": example.system, "question": example.question})
     return around[0] + example.question + around[1]
+
+
+def _characters(example: Example) -> int:
+    return len(example.question) + len(example.completion or "")
 
 
 def _without_unusable(examples: list[Example], chat: ChatTokenizer, report: PreparedReport) -> list[Example]:
@@ -162,6 +176,11 @@ def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: 
     everything = [examples[i] for i in usable] + (test or [])
     groups = near_groups([e.question for e in everything], report, progress, watch)
     count = len(usable)
+    for group in groups:
+        for i in group[1:]:
+            if i < count:
+                report.notice("near_duplicate", everything[i].row, f"like row {everything[group[0]].row}: "
+                              f"{everything[i].question}")
     if test is not None:
         kept_groups = []
         for group in groups:

@@ -1,8 +1,8 @@
 """The first rows of a source, read once and shared by everything that the Data tab shows before a full check."""
 
+import bisect
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken
-from pipeline.dataset.mapping import Mapping
+from pipeline.dataset.mapping import SAMPLE
 from pipeline.dataset.prepare import columns_of, mapping_of, system_of
 from pipeline.dataset.quality import measure
 from pipeline.dataset.sources import open_source
@@ -18,8 +18,8 @@ from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
 from pipeline.tags import scheme_of
 
-ROWS = 1000
-MAX_CHARACTERS = 16_000_000  # of all texts of a sample
+ROWS = 20_000
+MAX_CHARACTERS = 24_000_000  # of all texts of a sample
 _lock = threading.Lock()
 _samples: dict[tuple[Any, ...], "Sample"] = {}
 _views: dict[tuple[Any, ...], "View"] = {}
@@ -38,14 +38,58 @@ class Sample:
     complete: bool
 
 
-@dataclass(frozen=True)
 class View:
-    """The sample as examples under one DataStep: mapping, examples with token lengths, rows without a question."""
+    """The sample's rows as examples under one DataStep; made when they are asked for."""
 
-    mapping: Mapping
-    examples: list[Example]
-    without_question: list[int]
-    by_row: dict[int, Example] = field(repr=False, default_factory=dict)
+    def __init__(self, data: DataStep, chat: ChatTokenizer, sample: Sample) -> None:
+        self.sample, self._chat = sample, chat
+        self.mapping = mapping_of(data, [row for _, row in sample.rows[:SAMPLE]])
+        self._scheme, self._system = scheme_of(data.tags), system_of(data)
+        self.numbers = [number for number, _ in sample.rows]
+        self._index = {number: i for i, number in enumerate(self.numbers)}
+        self._lock = threading.Lock()
+        self._all: list[Example] | None = None
+        self._measured = False
+
+    def example(self, number: int) -> Example | None:
+        """The example of a row; None when the row has no question."""
+        row = self.sample.rows[self._index[number]][1]
+        return make_example(number, row, self.mapping, self._scheme, self._system)
+
+    def nearest(self, number: int) -> int:
+        """The row itself, or the next one that was read."""
+        at = bisect.bisect_left(self.numbers, number)
+        return self.numbers[min(at, len(self.numbers) - 1)]
+
+    def examples(self, measured: bool = False) -> list[Example]:
+        """All examples of the sample, with their token lengths if asked for."""
+        with self._lock:
+            if self._all is None:
+                made = (self.example(n) for n in self.numbers)
+                self._all = [e for e in made if e is not None]
+            if measured and not self._measured:
+                measure(self._all, self._chat, lambda *a: None, lambda: None)
+                self._measured = True
+            return self._all
+
+    def search(self, text: str) -> list[int]:
+        """Numbers of the rows whose question, reasoning or answer holds a text, in any case."""
+        wanted = text.lower()
+        return [e.row for e in self.examples()
+                if wanted in f"{e.question}\n{e.reasoning or ''}\n{e.reference or ''}".lower()]
+
+    def rows_of(self, kind: str, max_length: int, max_completion_tokens: int) -> list[int]:
+        """Row numbers: `longest` and `shortest` first, `truncated`, `broken`, `no_reference`."""
+        if kind in ("longest", "shortest"):
+            ordered = sorted(self.examples(True), key=_size, reverse=kind == "longest")
+            return [e.row for e in ordered[:1000]]
+        if kind == "truncated":
+            return [e.row for e in self.examples(True)
+                    if _size(e) > max_length or e.completion_tokens > max_completion_tokens]
+        if kind == "no_reference":
+            return [e.row for e in self.examples() if not e.reference]
+        made = {e.row: e for e in self.examples()}
+        return [n for n in self.numbers if n not in made or made[n].problem]
 
 
 def load_sample(data: DataStep) -> Sample:
@@ -56,26 +100,20 @@ def load_sample(data: DataStep) -> Sample:
             return _samples[key]
     sample = _read(data)
     with _lock:
-        _keep(_samples, key, sample, 8)
+        _keep(_samples, key, sample, 4)
     return sample
 
 
 def load_view(data: DataStep, chat: ChatTokenizer) -> View:
-    """The sample's examples with token lengths; cached by the DataStep and the tokenizer."""
+    """The sample's examples; cached by the DataStep and the tokenizer."""
     key = (data.model_copy(update={"split": DataStep().split}).model_dump_json(), _stamp(data.source), id(chat))
     with _lock:
         if key in _views:
             return _views[key]
-    view = _view(data, chat, load_sample(data))
+    view = View(data, chat, load_sample(data))
     with _lock:
-        _keep(_views, key, view, 8)
+        _keep(_views, key, view, 4)
     return view
-
-
-def search(view: View, text: str) -> list[int]:
-    """Numbers of the rows whose question, reasoning or answer holds a text, in any case."""
-    wanted = text.lower()
-    return [e.row for e in view.examples if wanted in f"{e.question}\n{e.reasoning or ''}\n{e.reference or ''}".lower()]
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -83,7 +121,7 @@ def search(view: View, text: str) -> list[int]:
 
 def _read(data: DataStep) -> Sample:
     if data.source == "demo":
-        rows = list(enumerate(demo_rows("sft", 300, 1), 1))
+        rows: list[tuple[int, dict[str, Any]]] = list(enumerate(demo_rows("sft", 300, 1), 1))
         note = "These 300 problems show what the demo trains on; a run makes its own from its seed."
         return Sample(rows, [], columns_of([r for _, r in rows[:1]]), "made here", [note], None, False)
     source = open_source(data)
@@ -101,28 +139,12 @@ def _read(data: DataStep) -> Sample:
     if not rows:
         why = f" The first problem: {broken[0].why}." if broken else ""
         raise DatasetError(f"{Path(data.source).name!r} holds no row that can be read.{why}")
-    columns = columns_of([r for _, r in rows])
+    columns = columns_of([r for _, r in rows[:2000]])
     return Sample(rows, broken, columns, source.kind, source.notes, source.total, complete)
 
 
-def _view(data: DataStep, chat: ChatTokenizer, sample: Sample) -> View:
-    mapping = mapping_of(data, [row for _, row in sample.rows])
-    scheme, system = scheme_of(data.tags), system_of(data)
-    examples: list[Example] = []
-    without = []
-    for number, row in sample.rows:
-        example = make_example(number, row, mapping, scheme, system)
-        if example is None:
-            without.append(number)
-        else:
-            examples.append(example)
-    short = [e for e in examples if len(e.question) + len(e.completion or "") < 200_000]
-    measure(short, chat, lambda *a: None, lambda: None)
-    for e in examples:
-        if not e.prompt_tokens:  # enormous cells: a lower bound is enough to call them too long
-            e.prompt_tokens = len(e.question) // chat.longest_token
-            e.completion_tokens = len(e.completion or "") // chat.longest_token
-    return View(mapping, examples, without, {e.row: e for e in examples})
+def _size(example: Example) -> int:
+    return example.prompt_tokens + example.completion_tokens
 
 
 def _stamp(source: str) -> int:
@@ -137,20 +159,3 @@ def _keep(cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
     while len(cache) >= most:
         cache.pop(next(iter(cache)))
     cache[key] = value
-
-
-def numbers(view: View, kind: str, max_length: int, max_completion_tokens: int) -> list[int]:
-    """Row numbers of a kind: longest and shortest (first of the list), too long, broken, without a reference."""
-    def size(e: Example) -> int:
-        return e.prompt_tokens + e.completion_tokens
-
-    ordered: Sequence[Example] = sorted(view.examples, key=size)
-    if kind == "longest":
-        return [e.row for e in reversed(ordered)]
-    if kind == "shortest":
-        return [e.row for e in ordered]
-    if kind == "truncated":
-        return [e.row for e in view.examples if size(e) > max_length or e.completion_tokens > max_completion_tokens]
-    if kind == "no_reference":
-        return [e.row for e in view.examples if not e.reference]
-    return sorted([e.row for e in view.examples if e.problem] + view.without_question)

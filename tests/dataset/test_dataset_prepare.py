@@ -1,9 +1,14 @@
 """From rows to part files."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from pipeline.dataset import saved
 from pipeline.dataset.prepare import COLUMNS, load_benchmark, prepare_parts, read_part
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, Split, Tags
@@ -117,3 +122,73 @@ def test_benchmarks_come_from_the_local_folder_before_the_hub(tmp_path, monkeypa
     rows = load_benchmark("gsm8k", limit=2)
     assert rows == [{"question": "What is 0 + 0?", "reference": "0", "subject": None},
                     {"question": "What is 1 + 7? x", "reference": "8", "subject": None}]
+
+
+def test_near_duplicates_stay_on_one_side(prepare, jsonl):
+    """20 stories of 30 words, each three times with one word changed: three shingles of 28 differ, 25/31 = 0.81."""
+    rows = []
+    for i in range(20):
+        words = [f"w{i}x{k}" for k in range(30)]
+        for name in ("Ada", "Ben", "Cleo"):
+            words[15] = name
+            rows.append({"question": " ".join(words), "solution": "We see it at once.", "answer": i})
+    report, parts = prepare(jsonl(rows))
+    assert report.noticed["near_duplicate"].count == 40
+    where = {}
+    for part, examples in parts.items():
+        for e in examples:
+            where.setdefault(e["reference"], set()).add(part)
+    assert all(len(p) == 1 for p in where.values())
+
+
+def test_questions_of_a_benchmark_are_found_in_other_words(prepare, jsonl):
+    """The first question of the GSM8K test, with one number changed, among others."""
+    known = ("Janet\u2019s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for "
+             "her friends every day with four. She sells the remainder at the farmers' market daily for $5 per fresh "
+             "duck egg. How much in dollars does she make every day at the farmers' market?")
+    rows = [*sums(9), {"question": known, "answer": "#### 9"}]
+    report, _ = prepare(jsonl(rows))
+    assert {k: [r[0] for r in v.rows] for k, v in report.leakage.items()} == {"GSM8K, test": [10]}
+
+
+def test_preparing_and_previewing_never_import_torch(jsonl):
+    """In a process of its own, since other tests import torch."""
+    code = (
+        "import sys, pathlib, tempfile\n"
+        "from pipeline.dataset.chat import ChatTokenizer\n"
+        "from pipeline.dataset.prepare import prepare_parts\n"
+        "from pipeline.dataset.sample import load_view\n"
+        "from pipeline.recipe import DataStep\n"
+        "import reasoning_ui.data_tab, datasets\n"
+        "chat = ChatTokenizer.load('tiny')\n"
+        f"data = DataStep(source={jsonl(sums(30))!r})\n"
+        "load_view(data, chat).rows_of('longest', 100, 100)\n"
+        "out = pathlib.Path(tempfile.mkdtemp())\n"
+        "prepare_parts(data, chat, seed=1, max_length=999, max_completion_tokens=99, out=out)\n"
+        "print(sorted({'torch', 'transformers', 'trl'} & set(sys.modules)))\n"
+    )
+    environment = {**os.environ, "USE_TORCH": "0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment,
+                          cwd=Path(__file__).resolve().parents[2])
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_prepared_dataset_is_kept_reused_and_deleted(prepare, chat, jsonl, tmp_path):
+    source = jsonl(sums(40))
+    report, parts = prepare(source)
+    card = saved.keep(tmp_path / "home", tmp_path / "out", "Sums", DataStep(source=source), "tiny", 1)
+    assert [c.name for c in saved.cards(tmp_path / "home")] == ["Sums"]
+    folder = saved.find(tmp_path / "home", card.id)
+    again = prepare_parts(DataStep(source=str(folder)), chat, seed=9, max_length=2000, max_completion_tokens=500,
+                          out=tmp_path / "run")
+    assert again.parts == report.parts
+    assert read_part(tmp_path / "run" / "sft.parquet") == parts["sft"]
+    lines = saved.as_jsonl(folder, tmp_path / "down")[0].read_text().splitlines()
+    assert json.loads(lines[0]) == parts["sft"][0]
+    with pytest.raises(DatasetError, match="with the tags 'reasoning'"):
+        prepare_parts(DataStep(source=str(folder), tags=Tags(scheme="think")), chat, seed=9, max_length=2000,
+                      max_completion_tokens=500, out=tmp_path / "run")
+    saved.delete(tmp_path / "home", card.id)
+    assert saved.cards(tmp_path / "home") == []
+    with pytest.raises(DatasetError):
+        saved.find(tmp_path / "home", "../../etc")
