@@ -1,0 +1,31 @@
+# For developers. People who use the app need only the two commands of the README.
+PYTHON ?= .venv/bin/python
+GPU ?=
+
+.PHONY: check test bench bench-gpu soak screenshots space tree
+
+check: ## lint and the fast tests, without a browser
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pytest -q -m "not browser"
+
+test: ## everything
+	$(PYTHON) -m pytest
+
+bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw results in docs/results/
+	$(PYTHON) -m benchmarks.app_start
+	$(PYTHON) -m benchmarks.demo
+
+bench-gpu: ## the numbers that need an NVIDIA GPU
+	bash benchmarks/gpu.sh
+
+soak: ## kill workers at random moments and check that nothing is lost
+	$(PYTHON) -m benchmarks.soak_kills
+
+screenshots: ## the README's pictures, from a real demo run in a temporary home (takes minutes)
+	$(PYTHON) -m scripts.screenshots
+
+space: ## a folder ready to push to a Hugging Face Space; GPU=1 takes the GPU requirements
+	$(PYTHON) -m scripts.make_space --out space $(if $(GPU),--gpu)
+
+tree: ## write the README's list of files from their docstrings
+	$(PYTHON) -m scripts.readme_tree
