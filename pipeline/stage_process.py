@@ -49,9 +49,7 @@ def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[
     answer.unlink(missing_ok=True)
     module = [*(launcher or []), *(["-m"] if launcher else []), "pipeline.stage_process"]
     command = [sys.executable, "-P", "-m", *module, str(run.folder.path), run.stage, str(run.attempt), str(answer)]
-    child = subprocess.Popen(command, env={**os.environ, **(environment or {}), "PYTHONPATH": _python_path(),
-                                           "STUDIO_STAGE_PROCESS": "1",
-                                           REQUEST: json.dumps(dict(run.request)), "TOKENIZERS_PARALLELISM": "false"})
+    child = subprocess.Popen(command, env={**os.environ, **_environment(run), **(environment or {})})
     try:
         child.wait()
     finally:
@@ -132,6 +130,14 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.wait(END_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
+
+
+def _environment(run: Run) -> dict[str, str]:
+    """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
+    told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", REQUEST: json.dumps(dict(run.request)),
+            "TOKENIZERS_PARALLELISM": "false"}
+    local = run.recipe.model.source == "tiny" or Path(run.recipe.model.source).is_dir()
+    return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
 
 
 def _python_path() -> str:

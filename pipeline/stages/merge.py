@@ -1,8 +1,16 @@
 """Stages: write the plain 16-bit model folders that follow SFT and GRPO."""
 
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.dataset.chat import ChatTokenizer, prompt_ids
+from pipeline.dataset.prepare import read_part
 from pipeline.engines.choose import engine_for
+from pipeline.merge_check import CHECKED_PROMPTS, check_merge
 from pipeline.run import Run
 from pipeline.stages.process import in_own_process_on_gpu
+
+CHECKED_BYTES = 4_000_000_000  # larger models are checked on request, from the Export tab
 
 
 @in_own_process_on_gpu
@@ -20,5 +28,19 @@ def merge_grpo(run: Run) -> None:
 def _merge(run: Run, stage: str) -> None:
     run.progress(0, 1, "models", "Merging the adapter into a 16-bit model")
     run.check_stop()
-    engine_for(run.recipe.model).merge(run, run.model_before(stage), run.folder.adapter(stage), run.folder.model(stage))
+    base, adapter, merged = run.model_before(stage), run.folder.adapter(stage), run.folder.model(stage)
+    engine_for(run.recipe.model).merge(run, base, adapter, merged)
+    if sum(file.stat().st_size for file in merged.glob("*.safetensors")) < CHECKED_BYTES:
+        _check(run, base, adapter, merged)
     run.progress(1, 1, "models", "The merged model is ready")
+
+
+def _check(run: Run, base: str, adapter: Path, merged: Path) -> None:
+    """Reload what was written and compare it with base + adapter; the outcome is an event of the run."""
+    run.progress(0, 1, "models", "Checking the merged model")
+    chat = ChatTokenizer.load(str(merged), template=run.recipe.model.chat_template)
+    part = "validation" if run.folder.data("validation").exists() else "grpo"
+    prompts = [prompt_ids(chat, row) for row in read_part(run.folder.data(part))[:CHECKED_PROMPTS]]
+    if prompts:
+        check = check_merge(base, adapter, merged, prompts)
+        run.event("info" if check.passed else "warning", check.sentence, data=asdict(check))
