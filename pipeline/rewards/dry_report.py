@@ -117,8 +117,10 @@ def verdict(report: DryReport, grpo: GrpoStep) -> tuple[list[str], bool]:
         if reward.failed > ALARMING_FAILURES * (reward.failed + reward.scored):
             out.append(f"The reward {reward.label!r} could not score {reward.failed} of "
                        f"{reward.failed + reward.scored} answers: correct it, or the references, before training.")
-        elif reward.flat and report.answers > 1:
-            out.append(f"The reward {reward.label!r} gave every answer {reward.low:g}: so far it teaches nothing.")
+    idle = [f"{r.label!r} ({r.low:g})" for r in report.rewards if r.flat]
+    if idle and report.answers > 1:
+        out.append(f"{'These rewards' if len(idle) > 1 else 'This reward'} gave every answer the same score so far: "
+                   f"{', '.join(idle)}.")
     if report.truncated >= MANY_TRUNCATED:
         out.append(f"{report.truncated:.0%} of the answers are cut off at {grpo.max_completion_tokens} tokens and "
                    f"cannot be right: allow {2 * grpo.max_completion_tokens} tokens, or warm up longer so that the "
@@ -136,11 +138,11 @@ def verdict(report: DryReport, grpo: GrpoStep) -> tuple[list[str], bool]:
 
 def _cure(report: DryReport) -> str:
     if report.all_right is not None and report.all_right >= 0.5:
-        return "the questions are too easy for this model: take harder ones, or train something else"
+        return "take harder questions (these are too easy for this model)"
     if report.format_rate < 0.2:
-        return "add partial credit or warm up longer: the model hardly writes the tags yet"
+        return "add partial credit or warm up longer (the model hardly writes the tags yet)"
     if report.right is not None and report.right < 0.05:
-        return "add partial credit, or take easier questions: the model is almost never right"
+        return "add partial credit, or take easier questions (the model is almost never right)"
     return "raise the temperature or the answers per question, or add partial credit"
 
 

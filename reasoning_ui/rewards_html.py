@@ -1,0 +1,139 @@
+"""The reward set, test bench and dry run as HTML. Every text from a model, a dataset or a person is escaped."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from pipeline.errors import StudioError
+from pipeline.recipe import RewardsStep
+from pipeline.rewards import Scores
+from pipeline.rewards.library import kind_of, parameters_of
+from pipeline.tags import TagScheme
+from reasoning_ui.highlight import completion_html, escaped
+
+SHORT = 60
+
+
+def note(text: str, kind: str = "warn") -> str:
+    """A coloured box; `kind` is good, bad or warn."""
+    lines = "<br>".join(escape(line) for line in text.splitlines())
+    return f'<div class="rs-note rs-{kind}" role="status">{lines}</div>'
+
+
+def notes(lines: Sequence[str], kind: str = "warn") -> str:
+    """A coloured box with one item a line."""
+    if len(lines) == 1:
+        return note(lines[0], kind)
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<div class="rs-note rs-{kind}" role="status"><ul>{items}</ul></div>'
+
+
+def signed(value: float | None) -> str:
+    """A score with its sign; a dash where there is none."""
+    return "–" if value is None else "0" if abs(value) < 5e-7 else f"{round(value, 3):+g}".replace("-", "−")
+
+
+def set_html(step: RewardsStep, scheme: TagScheme, problem: str | None) -> str:
+    """The rewards with their ranges as bars, and the total's range."""
+    ranges = [_range(spec, scheme) for spec in step.functions]
+    on = [r for spec, r in zip(step.functions, ranges, strict=True) if spec.enabled and r]
+    low, high = sum(r[0] for r in on), sum(r[1] for r in on)
+    reach = max([abs(v) for r in ranges if r for v in r] + [abs(low), abs(high), 1e-9])
+    rows = []
+    for spec, limits in zip(step.functions, ranges, strict=True):
+        try:
+            title = kind_of(spec).title
+        except StudioError:
+            title = "unknown kind"
+        off = "" if spec.enabled else ' class="off"'
+        kind = "" if spec.label == spec.kind else f"<small>{escape(title)}</small>"
+        rows.append(f"<tr{off}><th scope='row'>{escape(spec.label)}{kind}</th><td class='number'>{spec.weight:g}</td>"
+                    f"{_range_cells(limits, reach)}<td>{'on' if spec.enabled else 'off'}</td></tr>")
+    total = _range_cells((low, high), reach)
+    rows.append(f"<tr class='total'><th scope='row'>Total</th><td></td>{total}<td></td></tr>")
+    head = "<tr><th>Reward</th><th>Weight</th><th>Lowest</th><th class='r-wide'></th><th>Highest</th><th></th></tr>"
+    table = f"<table class='r-set'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return (note(problem, "bad") if problem else "") + f'<div class="r-scroll" tabindex="0">{table}</div>'
+
+
+def _range(spec: Any, scheme: TagScheme) -> tuple[float, float] | None:
+    try:
+        low, high = sorted(b * spec.weight for b in kind_of(spec).bounds(parameters_of(spec), scheme))
+    except StudioError:
+        return None
+    return low, high
+
+
+def _range_cells(limits: tuple[float, float] | None, reach: float) -> str:
+    if limits is None:
+        return "<td>?</td><td></td><td>?</td>"
+    low, high = limits
+    left, right = 50 + 50 * min(low, 0) / reach, 50 + 50 * max(high, 0) / reach
+    bar = (f"<span class='neg' style='left:{left:.1f}%;width:{50 - left:.1f}%'></span>"
+           f"<span class='pos' style='left:50%;width:{right - 50:.1f}%'></span>")
+    return (f"<td class='number'>{signed(low)}</td>"
+            f"<td class='r-wide'><div class='r-bar' aria-hidden='true'>{bar}</div></td>"
+            f"<td class='number'>{signed(high)}</td>")
+
+
+def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advantages: Sequence[float],
+               scheme: TagScheme, gaps: Sequence[str] = ()) -> str:
+    """A table of completions and rewards; each row opens to say why."""
+    labels = list(scores.raw)
+    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+    rows = []
+    for i, (name, text) in enumerate(zip(names, texts, strict=True)):
+        cells = "".join(f"<td class='number {_colour(scores.raw[label][i])}'>{signed(scores.raw[label][i])}</td>"
+                        for label in labels)
+        found = scores.extracted[i]
+        shown = "none" if found is None else escaped(found[:SHORT] + ("…" if len(found) > SHORT else ""))
+        mark = " class='gap'" if name in gaps else ""
+        rows.append(
+            f"<tr{mark}><th scope='row'>{escape(name)}</th><td class='number'><b>{signed(scores.totals[i])}</b></td>"
+            f"<td class='number'>{signed(round(advantages[i], 2))}</td><td>{shown}</td>{cells}</tr>"
+            f"<tr class='why'><td colspan='{4 + len(labels)}'><details><summary>Why</summary>"
+            f"{_why(scores, i)}{completion_html(text, scheme) or '<i>nothing written</i>'}</details></td></tr>")
+    return (f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr><th>Completion</th><th>Total</th>'
+            f"<th>Advantage</th><th>Answer found</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
+
+
+def _why(scores: Scores, i: int) -> str:
+    lines = []
+    for label, raw, weighted, reason in scores.explain(i):
+        times = "" if weighted == raw else f" × {scores.weights[label]:g} = {signed(weighted)}"
+        lines.append(f"<li><b>{escape(label)}</b> {signed(raw)}{times}: {escaped(reason)}</li>")
+    return f"<ul>{''.join(lines)}</ul>"
+
+
+def _colour(value: float | None) -> str:
+    return "none" if value is None else "up" if value > 0 else "down" if value < 0 else ""
+
+
+def report_html(report: dict[str, Any]) -> str:
+    """What a dry run found: verdict, facts, and the distribution of each reward."""
+    right = "not known" if report["right"] is None else f"{report['right']:.0%}"
+    minutes = report["run_seconds"] / 60
+    whole = f"{report['run_seconds']:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else (
+        f"{minutes / 60:.1f} h")
+    facts = {
+        "groups with equal rewards": f"{report['zero_variance']:.0%}", "right answers": right,
+        "in the right format": f"{report['format_rate']:.0%}", "cut off": f"{report['truncated']:.0%}",
+        "tokens on average": f"{report['mean_tokens']:.0f}", "mean total": signed(report["mean_total"]),
+        "a step, roughly": f"{report['step_seconds']:.1f} s", "all steps, roughly": whole}
+    cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
+    bars = "".join(_distribution(reward) for reward in report["rewards"])
+    about = f"{report['model']}, {report['prompts']} questions with {report['group_size']} answers each"
+    return (notes(report["verdict"], "good" if report["good"] else "warn")
+            + f'<p class="rs-about">{escape(about)}. Times are estimated from the sampling.</p>'
+            + f'<div class="d-facts">{cells}</div><div class="r-charts">{bars}</div>')
+
+
+def _distribution(reward: dict[str, Any]) -> str:
+    most = max((count for _, count in reward["bars"]), default=1)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(value).replace('-', '−')}</th>"
+        f"<td><span style='width:{100 * count / most:.0f}%'></span></td><td class='number'>{count}</td></tr>"
+        for value, count in reward["bars"])
+    failed = f", {reward['failed']} not scored" if reward["failed"] else ""
+    return (f"<figure><figcaption><b>{escape(reward['label'])}</b> mean {signed(reward['mean'])}{failed}</figcaption>"
+            f"<table class='r-dist'><tbody>{rows}</tbody></table></figure>")

@@ -1,0 +1,226 @@
+"""The Rewards tab: compose rewards, see what they can add up to, try them, and know before training what they teach.
+
+The chosen rewards live in `shared.rewards`; every section writes it and is redrawn when it changes.
+"""
+
+import os
+import tempfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import RewardError
+from pipeline.recipe import RewardsStep
+from pipeline.rewards import LIBRARY
+from pipeline.rewards.custom import TEMPLATE
+from pipeline.rewards.presets import PRESETS
+from pipeline.rewards.sandbox import OFF
+from reasoning_ui import rewards_state as state
+from reasoning_ui.form import component, settings
+from reasoning_ui.header import QUIET
+from reasoning_ui.rewards_bench import Bench
+from reasoning_ui.rewards_dry import DryRun
+from reasoning_ui.rewards_editor import Editor, check_html
+from reasoning_ui.rewards_html import note, set_html
+from reasoning_ui.shared import Shared, data_step, guard, rewards_step
+
+INTRO = """### 1. What counts as good
+Every sampled answer is scored by each reward that is on; the scores times their weights make its total. Training then
+prefers the answers of a question that got more than the others.
+"""
+COMBINE = """### 2. How scores become one
+**sum** adds the weighted scores: a reward with large scores counts for more. **normalised** first puts each reward on
+the same scale within the answers to one question, so that weights alone decide (GDPO).
+
+**Scaling** by the *group* makes every question count alike; by the *batch*, questions with a wide spread count more;
+*none* leaves the differences as they are, which avoids a bias towards very easy and very hard questions (Dr. GRPO).
+With *normalised*, scaling is always by the batch.
+"""
+
+
+def build(shared: Shared, tab: gr.Tab) -> None:
+    """The tab's components, and the link between them and the shared choice."""
+    if not shared.allow_custom_code:
+        os.environ[OFF] = "1"  # the workers that this app starts refuse it too
+    builder = _Builder(shared)
+    bench = Bench(shared)
+    dry = DryRun(shared)
+    files = _Files(shared, builder)
+    builder.wire(tab)
+    bench.wire(dry.id)
+    dry.wire()
+    files.wire(tab)
+
+
+class _Builder:
+    """Presets, the list of rewards with its buttons, the editor, and how scores are combined."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        gr.Markdown(INTRO)
+        with gr.Row(equal_height=True):
+            self.preset = gr.Dropdown([(p.title, name) for name, p in PRESETS.items()], value="seed",
+                                      label="Ready-made sets", elem_id="reward-preset", min_width=200)
+            self.use = gr.Button("Use this set", elem_id="reward-use", min_width=120)
+            self.kind = gr.Dropdown(_kinds(shared.allow_custom_code), value="format_exact", label="Library",
+                                    elem_id="reward-kind", min_width=220)
+            self.add = gr.Button("Add", elem_id="reward-add", min_width=90)
+        self.about = gr.HTML(_about("seed", "format_exact"), elem_id="reward-choice", apply_default_css=False)
+        self.table = gr.HTML(elem_id="reward-set", apply_default_css=False)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=260):
+                self.list = gr.Radio([], label="Rewards", elem_id="reward-list", info="Choose one to change it.")
+                with gr.Row():
+                    self.up = gr.Button("Up", size="sm", elem_id="reward-up", min_width=60)
+                    self.down = gr.Button("Down", size="sm", elem_id="reward-down", min_width=60)
+                    self.remove = gr.Button("Remove", size="sm", elem_id="reward-remove", min_width=80)
+            with gr.Column(scale=3, min_width=300):
+                self.editor = Editor(shared.allow_custom_code)
+        gr.Markdown(COMBINE)
+        with gr.Row():
+            step = RewardsStep()
+            self.combining = [component(s, getattr(step, s.name)) for s in settings("rewards", skip=("functions",))]
+
+    def wire(self, tab: gr.Tab) -> None:
+        """Connect everything."""
+        s, editor = self.shared, self.editor
+        shown = [s.rewards, self.list, *editor.outputs]
+        edited = [s.rewards, s.data, self.list, *editor.values], [s.rewards, editor.note, editor.check]
+        gr.on([self.preset.change, self.kind.change], _about, [self.preset, self.kind], self.about, **QUIET)
+        self.use.click(guard(lambda name: self._chosen(PRESETS[name].step, 0)), self.preset, shown, **QUIET)
+        self.add.click(guard(lambda now, kind: self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))),
+                       [s.rewards, self.kind], shown, **QUIET)
+        for button, act in ((self.remove, state.without), (self.up, lambda t, i: state.moved(t, i, -1)),
+                            (self.down, lambda t, i: state.moved(t, i, 1))):
+            button.click(guard(self._acting(act)), [s.rewards, self.list], shown, **QUIET)
+        self.list.input(lambda now, place: editor.show(rewards_step(now), _place(place)), [s.rewards, self.list],
+                        editor.outputs, **QUIET)
+        gr.on(editor.edits, self._store, *edited, trigger_mode="always_last", **QUIET)
+        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(self._store, *edited, **QUIET)
+        gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
+        gr.on([s.rewards.change, s.data.change], self._redraw, [s.tab, s.rewards, s.data, self.list],
+              [self.table, self.list, *self.combining], trigger_mode="always_last", **QUIET)
+        gr.on([tab.select, s.tab.change], self.reload, [s.tab, s.rewards, s.data, self.list],
+              self.outputs, trigger_mode="always_last", **QUIET)
+
+    def _allowed(self, kind: str) -> str:
+        if kind == "custom" and not self.shared.allow_custom_code:
+            raise RewardError("Custom code is switched off here. Use the rewards of the library.")
+        return kind
+
+    def _acting(self, act: Any) -> Any:
+        def handler(now: str, place: str | None) -> list[Any]:
+            step = rewards_step(now)
+            if not step.functions:
+                raise RewardError("There is no reward to change: add one first.")
+            return self._chosen(*act(step, min(_place(place), len(step.functions) - 1)))
+
+        return handler
+
+    def _chosen(self, step: RewardsStep, place: int) -> list[Any]:
+        """A new set with the reward at a place open in the editor."""
+        return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)),
+                *self.editor.show(step, place)]
+
+    def _store(self, now: str, data: str, place: str | None, *values: Any) -> list[Any]:
+        """What was edited, when it is right; otherwise why not, beside it."""
+        step, i = rewards_step(now), _place(place)
+        if not 0 <= i < len(step.functions):
+            return [gr.skip()] * 3
+        try:
+            new = self.editor.store(step, i, list(values))
+        except RewardError as error:
+            return [gr.skip(), note(f"Not taken over: {error}", "bad"), gr.skip()]
+        spec = new.functions[i]
+        check = check_html(spec, state.scheme_for(data_step(data))) if spec.kind == "custom" else ""
+        return [new.model_dump_json() if new != step else gr.skip(), "", check]
+
+    def _redraw(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
+        if here != "rewards":
+            return [gr.skip()] * (2 + len(self.combining))
+        step, scheme = rewards_step(now), state.scheme_for(data_step(data))
+        chosen = str(min(_place(place), max(0, len(step.functions) - 1)))
+        values = [step.combine, step.scale]
+        return [set_html(step, scheme, state.problem_of(step, scheme)),
+                gr.Radio(choices=state.choices_of(step), value=chosen if step.functions else None), *values]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `reload` fills."""
+        return [self.table, self.list, *self.combining, *self.editor.outputs]
+
+    def reload(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
+        """Everything, drawn again from the shared choice; skipped while another tab is open."""
+        if here != "rewards":
+            return [gr.skip()] * (2 + len(self.combining) + len(self.editor.outputs))
+        step = rewards_step(now)
+        return [*self._redraw(here, now, data, place),
+                *self.editor.show(step, min(_place(place), max(0, len(step.functions) - 1)))]
+
+
+class _Files:
+    """Section 5: the set as YAML, to keep and to share."""
+
+    def __init__(self, shared: Shared, builder: _Builder) -> None:
+        self.shared, self.builder = shared, builder
+        gr.Markdown("### 5. Keep and share\nThe set is part of every recipe. As YAML it can be kept, sent and loaded "
+                    "again.")
+        self.text = gr.Textbox(label="Rewards as YAML", lines=8, max_lines=30, elem_id="reward-yaml", buttons=["copy"],
+                               max_length=state.MAX_YAML_CHARS)
+        with gr.Row():
+            self.load = gr.Button("Use this text", elem_id="yaml-load")
+            self.save = gr.DownloadButton("Download", elem_id="yaml-save")
+            self.upload = gr.UploadButton("Open a file", file_types=[".yaml", ".yml"], elem_id="yaml-open")
+
+    def wire(self, tab: gr.Tab) -> None:
+        """Connect everything."""
+        s = self.shared
+
+        def load(text: str) -> str:
+            return state.from_yaml(text or "", s.allow_custom_code).model_dump_json()
+
+        def opened(path: str) -> str:
+            try:
+                return load(Path(path).read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise RewardError(f"The file cannot be read: {error}.") from error
+
+        def show(here: str, now: str) -> list[Any]:
+            if here != "rewards":
+                return [gr.skip()] * 2
+            text = state.to_yaml(rewards_step(now))
+            return [text, gr.DownloadButton(value=_written(text))]
+
+        inputs, outputs = [s.tab, s.rewards, s.data, self.builder.list], self.builder.outputs
+        for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
+            event(guard(act), given, s.rewards, **QUIET).success(self.builder.reload, inputs, outputs, **QUIET)
+        gr.on([s.rewards.change, tab.select, s.tab.change], show, [s.tab, s.rewards], [self.text, self.save],
+              trigger_mode="always_last", **QUIET)
+
+
+def _written(text: str) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="rewards-"))
+    file = folder / "rewards.yaml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def _kinds(allow_custom: bool) -> list[tuple[str, str]]:
+    return [(f"{k.family}: {k.title}", k.kind) for k in LIBRARY.values() if allow_custom or k.kind != "custom"]
+
+
+def _about(preset: str, kind: str) -> str:
+    chosen, entry = PRESETS.get(preset or "seed"), LIBRARY.get(kind or "")
+    words = [f"<b>{escape(chosen.title)}:</b> {escape(chosen.sentence)}"] if chosen else []
+    words += [f"<b>{escape(entry.title)}:</b> {escape(entry.sentence)}"] if entry else []
+    return f'<p class="rs-about">{"<br>".join(words)}</p>'
+
+
+def _place(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _store_combining(now: str, combine: str, scale: str) -> str:
+    return rewards_step(now).model_copy(update={"combine": combine, "scale": scale}).model_dump_json()
