@@ -21,7 +21,8 @@ from reasoning_ui import charts, live_calls, live_findings
 from tests.live.synthetic import Synthetic, write_run
 
 RUN = "ten-thousand-steps"
-WORDS = ["add", "the", "next", "number", "then", "carry", "one", "and", "write", "the", "rest", "below", "so", "that", "twelve", "and", "seven", "make", "nineteen", "because", "each", "box", "holds", "four", "apples", "we", "multiply", "first", "divide", "by", "three", "check", "the", "result", "again", "total", "remains"]
+WORDS = """add the next number then carry one and write the rest below so that twelve and seven make nineteen because
+each box holds four apples we multiply first divide by three check the result again total remains""".split()  # noqa: SIM905
 LIMITS = {"open": 1.0, "group": 0.2, "step": 0.2, "filter": 0.2, "search": 0.5}
 
 

@@ -31,15 +31,16 @@ class Series:
 def metric_keys(reader: RunReader) -> dict[str, list[str]]:
     """Stage -> the sorted metric keys that it has, by hopping through the index instead of reading every row."""
     rows = reader.rows("""
-        WITH RECURSIVE pair (stage, key) AS (
-            SELECT * FROM (SELECT stage, key FROM metrics ORDER BY stage, key LIMIT 1)
-            UNION ALL
-            SELECT (SELECT m.stage FROM metrics m WHERE (m.stage, m.key) > (pair.stage, pair.key)
-                    ORDER BY m.stage, m.key LIMIT 1),
-                   (SELECT m.key FROM metrics m WHERE (m.stage, m.key) > (pair.stage, pair.key)
-                    ORDER BY m.stage, m.key LIMIT 1)
-            FROM pair WHERE pair.stage IS NOT NULL)
-        SELECT stage, key FROM pair WHERE stage IS NOT NULL""")
+        WITH RECURSIVE stages (stage) AS (
+            SELECT min(stage) FROM metrics
+            UNION ALL SELECT (SELECT min(stage) FROM metrics WHERE stage > stages.stage) FROM stages
+            WHERE stages.stage IS NOT NULL),
+        pairs (stage, key) AS (
+            SELECT stage, (SELECT min(key) FROM metrics m WHERE m.stage = stages.stage) FROM stages
+            WHERE stage IS NOT NULL
+            UNION ALL SELECT stage, (SELECT min(key) FROM metrics m WHERE m.stage = pairs.stage AND m.key > pairs.key)
+            FROM pairs WHERE key IS NOT NULL)
+        SELECT stage, key FROM pairs WHERE key IS NOT NULL ORDER BY stage, key""")
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row["stage"], []).append(row["key"])

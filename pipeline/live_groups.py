@@ -122,10 +122,13 @@ def fts_query(text: str) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """Hits of a search, newest first: completion and group ids, step, reward, and the text around the hit."""
+    """Hits of a search, newest first: completion and group ids, step, reward, and the text around the hit.
+
+    In `snippet` the words that were found stand between the characters 1 and 2.
+    """
 
     hits: list[dict[str, Any]]
-    count: int
+    count: int | None  # None on the pages after the first
     more: bool  # the count stopped at its limit
 
 
@@ -134,17 +137,29 @@ def search(reader: RunReader, text: str, before: int | None = None, limit: int =
     query = fts_query(text)
     if not query:
         return Found([], 0, False)
-    marked = "snippet(completions_search, 0, char(1), char(2), '…', 16)"
+    ids = [row["rowid"] for row in reader.rows(  # one pass over the index gives the page and the count
+        "SELECT rowid FROM completions_search WHERE completions_search MATCH ? AND rowid < ? ORDER BY rowid DESC "
+        "LIMIT ?", (query, before or 2**62, limit if before else count_to + 1))]
+    page = ids[:limit]
     hits = reader.rows(
-        f"SELECT s.rowid AS id, {marked} AS snippet, c.group_id, c.position, c.total, c.advantage, g.step, g.stage, "
-        "g.prompt FROM completions_search s JOIN completions c ON c.id = s.rowid JOIN groups g ON g.id = c.group_id "
-        "WHERE s.rowid IN (SELECT rowid FROM completions_search WHERE completions_search MATCH :query "
-        "AND rowid < :before ORDER BY rowid DESC LIMIT :limit) AND completions_search MATCH :query "
-        "ORDER BY s.rowid DESC", {"query": query, "before": before or 2**62, "limit": limit})
-    counted = reader.rows("SELECT count(*) AS n FROM (SELECT 1 FROM completions_search "
-                          "WHERE completions_search MATCH ? LIMIT ?)", (query, count_to + 1))
-    number = counted[0]["n"] if counted else 0
-    return Found(hits, min(number, count_to), number > count_to)
+        "SELECT c.id, c.text, c.group_id, c.position, c.total, c.advantage, g.step, g.stage, g.prompt "
+        f"FROM completions c JOIN groups g ON g.id = c.group_id WHERE c.id IN ({', '.join('?' * len(page))}) ORDER BY c.id DESC", page)
+    for hit in hits:
+        hit["snippet"] = snippet(hit.pop("text"), query)
+    return Found(hits, None if before else min(len(ids), count_to), len(ids) > count_to)
+
+
+def snippet(text: str, query: str, around: int = 90) -> str:
+    """The text around the first hit of an FTS query in one line, every hit between the characters 1 and 2."""
+    words = [re.escape(words).replace("\\ ", r"\W+") + (r"\w*" if star else "")
+             for words, star in re.findall(r'"([^"]+)"(\*?)', query)]
+    pattern = re.compile(r"\b(" + "|".join(words) + r")\b", re.IGNORECASE)
+    text = text.replace("\x01", "").replace("\x02", "")
+    first = pattern.search(text)
+    start = max(0, (first.start() if first else 0) - around)
+    piece = text[start:start + 3 * around]
+    marked = pattern.sub("\x01\\1\x02", piece)
+    return ("…" if start else "") + " ".join(marked.split()) + ("…" if start + len(piece) < len(text) else "")
 
 
 def _quoted(words: str) -> str:

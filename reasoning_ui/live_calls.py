@@ -70,7 +70,7 @@ def search(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     found = live_groups.search(_reader(home, asked), str(asked.get("text", ""))[:300], int(before) if before else None)
     return {"html": live_groups_view.hits_html(found), "more": len(found.hits) == live_groups.PAGE,
             "last": found.hits[-1]["id"] if found.hits else None,
-            "count": f"{found.count:,}{'+' if found.more else ''}"}
+            "count": None if found.count is None else f"{found.count:,}{'+' if found.more else ''}"}
 
 
 def csv_of_chart(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,11 @@ export class Groups {
     if (!answer || answer.error) { this.about.textContent = answer?.error || "No answer from the app; try again."; return; }
     if (more) this.rows.insertAdjacentHTML("beforeend", answer.html); else this.rows.innerHTML = answer.html;
     this.more.hidden = !answer.more;
-    if (words) { this.last = answer.last; this.about.textContent = `${answer.count} answers hold these words, newest first.`; return; }
+    if (words) { 
+      this.last = answer.last;
+      if (answer.count) this.about.textContent = `${answer.count} ${answer.count === "1" ? "answer holds" : "answers hold"} these words, newest first.`;
+      return;
+    }
     this.offset += answer.count;
     this.about.textContent = this.words(answer);
   }

@@ -39,7 +39,7 @@ export class Log {
     const answer = await this.live.ask("live_log_search", { run: this.live.run, text });
     if (!answer || text !== this.text.value.trim()) return;
     const found = answer.lines || [];
-    this.about.textContent = answer.error || (found.length ? `${found.length}${found.length >= 500 ? " or more" : ""} lines` : "No line holds this.");
+    this.about.textContent = answer.error || (found.length ? `${found.length}${found.length >= 500 ? " or more" : ""} ${found.length === 1 ? "line" : "lines"}` : "No line holds this.");
     this.lines.textContent = found.map(([number, line]) => `${String(number).padStart(6)}  ${line}`).join("\n");
   }
 
