@@ -96,7 +96,8 @@ print(generate(messages, max_new_tokens={limit}, do_sample=False)[0]["generated_
 
 
 def _data(folder: RunFolder, recipe: Recipe) -> str:
-    text = f"Source: `{_public(recipe.data.source)}`" + (f", revision `{recipe.data.revision}`" if recipe.data.revision else "")
+    text = f"Source: `{_public(recipe.data.source)}`"
+    text += f", revision `{recipe.data.revision}`" if recipe.data.revision else ""
     file = folder.path / "data" / "report.json"
     try:
         parts = json.loads(file.read_text(encoding="utf-8")).get("parts")

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 
@@ -20,7 +26,7 @@ from pipeline.errors import RunError
 from pipeline.export_card import card, public_recipe
 from pipeline.run_folder import RunFolder
 
-NETWORK_ERRORS = (HfHubHTTPError, OSError)
+NETWORK_ERRORS = (HfHubHTTPError, OSError, RuntimeError)  # huggingface_hub wraps a broken transfer in RuntimeError
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,10 @@ def _check_name(repo: str) -> None:
 
 
 def _in_words(error: Exception, repo: str, name: str) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, OfflineModeIsEnabled):
+        return "Offline mode is on, so nothing can be uploaded: unset HF_HUB_OFFLINE and start the app again."
+    known = error if isinstance(error, HfHubHTTPError) else error.__cause__
+    status = getattr(getattr(known, "response", None), "status_code", None)
     if isinstance(error, LocalTokenNotFoundError) or status == 401:
         return ("The Hub does not know you: run `hf auth login` with a token that may write, or set HF_TOKEN, "
                 "then start the app again.")

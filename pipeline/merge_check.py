@@ -122,7 +122,8 @@ def check_run(folder: Path, stage: str, questions: int = 100) -> Check:
     texts = []
     for model, on_it in ((base, adapter), (str(merged), None)):
         with TransformersGenerator(model, recipe.model, on_it) as generator:
-            texts.append([extract(scheme, a[0].text) or last_number(a[0].text) for a in generator.generate(prompts, sampling)])
+            answers = [samples[0].text for samples in generator.generate(prompts, sampling)]
+        texts.append([extract(scheme, text) or last_number(text) for text in answers])
     equal = sum(x == y for x, y in zip(*texts, strict=True))
     return check_merge(base, adapter, merged, prompts, (equal, len(prompts)))
 

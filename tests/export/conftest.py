@@ -1,0 +1,169 @@
+"""A finished run with small fake models, and a local stand-in for the Hub's HTTP interface."""
+
+import hashlib
+import json
+import shutil
+import threading
+from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, _commit_api, constants
+
+from pipeline.recipe import Recipe
+from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
+
+TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run whose merged models are copies of the bundled one, with adapters, data and 40 answers a model."""
+    folder = RunFolder(tmp_path / "runs" / "run-1")
+    writer = RunWriter(folder)
+    folder.recipe_file.write_text(Recipe(name="Demo").to_yaml())
+    for stage in ("sft", "grpo"):
+        shutil.copytree(TINY, folder.model(stage))
+        (folder.model(stage) / "merged.json").write_text('{"base": "/home/me/secret"}')
+        folder.adapter(stage).mkdir(parents=True)
+        (folder.adapter(stage) / "adapter_model.safetensors").write_bytes(b"adapter of " + stage.encode())
+        config = {"base_model_name_or_path": "/home/me/secret", "r": 16}
+        (folder.adapter(stage) / "adapter_config.json").write_text(json.dumps(config))
+        (folder.adapter(stage) / "README.md").write_text("base_model: /home/me/secret")
+    (folder.path / "data").mkdir()
+    for part in ("sft", "grpo", "test"):
+        folder.data(part).write_bytes(b"PAR1")
+    settings = json.dumps({"precision": "16bit", "max_completion_tokens": 96})
+    for model, right in (("base", 0), ("sft", 12), ("grpo", 30)):
+        writer.add_answers(AnswerRecord(model, "test", settings, i, 0, f"{i}?", str(i), "text", str(i), i < right,
+                                        i < right, i < right, True, 9, False, 0.1) for i in range(40))
+    writer.close()
+    return folder
+
+
+class Hub:
+    """What the stand-in holds: repositories with their files, and what was asked of it. `fail` breaks uploads."""
+
+    def __init__(self):
+        self.repos: dict[str, dict[str, dict]] = {}
+        self.private: dict[str, bool] = {}
+        self.large: dict[str, bytes] = {}
+        self.commits: list[list[str]] = []
+        self.puts: list[str] = []
+        self.tokens: set[str] = set()
+        self.fail_puts = 0
+        self.status = 0  # answer everything with this
+
+
+def _handler(hub):
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def answer(self, body, status=200, **headers):
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            always = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+            for name, value in (always | headers).items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def body(self):
+            if self.headers.get("Transfer-Encoding") == "chunked":
+                out = b""
+                while size := int(self.rfile.readline(), 16):
+                    out += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return out
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def do_GET(self):
+            self.note()
+            repo = "/".join(self.path.split("/")[3:5])
+            if hub.status:
+                return self.answer({"error": "no"}, hub.status)
+            if repo not in hub.repos:
+                return self.answer({"error": "not found"}, 404, X_Error_Code="RepoNotFound")
+            self.answer([{"type": "file", "path": name, **entry} for name, entry in hub.repos[repo].items()])
+
+        def do_POST(self):
+            self.note()
+            raw = self.body()
+            if hub.status:
+                return self.answer({"error": "no"}, hub.status)
+            parts = self.path.split("/")
+            if self.path == "/api/repos/create":
+                asked = json.loads(raw)
+                repo = f"{asked.get('organization') or 'me'}/{asked['name']}"
+                hub.repos.setdefault(repo, {})
+                hub.private[repo] = asked.get("visibility") == "private" or asked.get("private") is True
+                return self.answer({"url": f"http://{self.headers['Host']}/{repo}", "name": repo})
+            if self.path == "/api/validate-yaml":
+                return self.answer({"errors": [], "warnings": []})
+            if "preupload" in parts:
+                files = json.loads(raw)["files"]
+                return self.answer({"files": [
+                    {"path": f["path"], "shouldIgnore": False,
+                     "uploadMode": "lfs" if f["path"].endswith((".safetensors", ".gguf")) else "regular"}
+                    for f in files]})
+            if self.path.endswith("/objects/batch"):
+                objects = [{"oid": o["oid"], "size": o["size"], "actions": {} if o["oid"] in hub.large else {
+                    "upload": {"href": f"http://{self.headers['Host']}/put/{o['oid']}"}}}
+                    for o in json.loads(raw)["objects"]]
+                return self.answer({"transfer": "basic", "objects": objects})
+            if "commit" in parts:
+                return self.commit("/".join(parts[3:5]), raw)
+            self.answer({}, 404)
+
+        def do_PUT(self):
+            data = self.body()
+            if hub.fail_puts:
+                hub.fail_puts -= 1
+                self.close_connection = True
+                return self.answer({"error": "broken"}, 400)
+            hub.large[hashlib.sha256(data).hexdigest()] = data
+            hub.puts.append(self.path)
+            self.answer({})
+
+        def commit(self, repo, raw):
+            names = []
+            for line in raw.splitlines():
+                entry = json.loads(line)
+                value = entry["value"]
+                if entry["key"] == "file":
+                    data = b64decode(value["content"])
+                    oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+                    hub.repos[repo][value["path"]] = {"size": len(data), "oid": oid, "text": data.decode()}
+                elif entry["key"] == "lfsFile":
+                    lfs = {"oid": value["oid"], "size": value["size"], "pointerSize": 100}
+                    hub.repos[repo][value["path"]] = {"size": value["size"], "oid": "0", "lfs": lfs}
+                else:
+                    continue
+                names.append(value["path"])
+            hub.commits.append(names)
+            url = f"http://{self.headers['Host']}/{repo}/commit/1"
+            self.answer({"success": True, "commitUrl": url, "commitOid": "1", "hookOutput": ""})
+
+        def note(self):
+            hub.tokens.add(self.headers.get("Authorization", ""))
+
+    return Handler
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """(stand-in, api that talks to it). It is on this machine, so the tests' offline mode is lifted for it.
+
+    Large files go by the Hub's LFS interface, since the stand-in has no Xet storage.
+    """
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(_commit_api, "is_xet_available", lambda: False)
+    state = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield state, HfApi(endpoint=f"http://127.0.0.1:{server.server_port}", token="hf_for_this_test")
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,72 @@
+"""Uploads against a local stand-in for the Hub."""
+
+import pytest
+from huggingface_hub import constants
+
+from pipeline.errors import RunError
+from pipeline.export_hub import plan, upload
+
+
+def test_files_are_listed_before_anything_is_sent(finished, hub):
+    state, api = hub
+    files = plan(finished, "grpo", "me/reasoner", adapter=True, api=api)
+    names = {f.name for f in files}
+    assert {"README.md", "recipe.yaml", "config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors",
+            "adapter/adapter_model.safetensors"} <= names
+    assert "merged.json" not in names
+    assert [f.bytes for f in files] == sorted(f.bytes for f in files)
+    assert state.repos == {} and not any(f.there for f in files)
+
+
+def test_an_upload_is_private_complete_and_names_no_path_of_this_machine(finished, hub):
+    state, api = hub
+    files = plan(finished, "grpo", "me/reasoner", adapter=True, api=api)
+    seen = []
+    upload(files, "me/reasoner", api=api, progress=lambda done, total, name: seen.append((done, total)))
+    assert state.private == {"me/reasoner": True}
+    assert set(state.repos["me/reasoner"]) == {f.name for f in files}
+    assert "secret" not in str(state.repos)
+    assert "very unlikely to be chance" in state.repos["me/reasoner"]["README.md"]["text"]
+    assert seen[-1][0] == seen[-1][1] == sum(f.bytes for f in files)
+
+
+def test_a_broken_upload_continues_without_sending_anything_twice(finished, hub):
+    state, api = hub
+    files = plan(finished, "grpo", "me/reasoner", api=api)
+    state.fail_puts = 1
+    with pytest.raises(RunError, match="broke off while sending model"):
+        upload(files, "me/reasoner", api=api)
+    again = plan(finished, "grpo", "me/reasoner", api=api)
+    assert [f.name for f in again if not f.there] == ["model.safetensors"]
+    before = len(state.commits)
+    upload(again, "me/reasoner", api=api)
+    assert state.commits[before:] == [["model.safetensors"]] and len(state.puts) == 1
+    assert all(f.there for f in plan(finished, "grpo", "me/reasoner", api=api))
+
+
+def test_a_stop_is_heard_between_files(finished, hub):
+    state, api = hub
+    with pytest.raises(RunError, match="Stopped before"):
+        upload(plan(finished, "sft", "me/r", api=api), "me/r", api=api, should_stop=lambda: len(state.commits) >= 2)
+    assert len(state.commits) == 2
+
+
+@pytest.mark.parametrize("name", ["", "reasoner", "a/b/c", "me/with space", "me/../x"])
+def test_a_name_that_the_hub_refuses_is_refused_first(finished, hub, name):
+    with pytest.raises(RunError, match="owner/name"):
+        plan(finished, "grpo", name, api=hub[1])
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "hf auth login"), (403, "may not write"), (500, "Upload again")])
+def test_refusals_of_the_hub_are_told_in_words(finished, hub, status, words):
+    state, api = hub
+    files = plan(finished, "grpo", "me/reasoner", api=api)
+    state.status = status
+    with pytest.raises(RunError, match=words):
+        upload(files, "me/reasoner", api=api)
+
+
+def test_offline_mode_is_named(finished, hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(RunError, match="unset HF_HUB_OFFLINE"):
+        plan(finished, "grpo", "me/reasoner", api=hub[1])
