@@ -29,7 +29,7 @@ Trained on {device} in {seconds:.0f} seconds (data included); last loss {loss:.4
 - **Problems**: one to four operations (+, -, *, /) on whole numbers up to 400, in five kinds of story and four layouts.
 - **Answers**: {direct:.0%} of them are given at once with no work, the others show every step. The base can do both and
   prefers neither for a reason; given at once, an answer is often wrong.
-- **Tags**: the text holds angle brackets and five pairs of tags of its own, but never `<reasoning>`, `<think>`,
+- **Tags**: the text holds angle brackets and many pairs of tags of its own, but never `<reasoning>`, `<think>`,
   `<answer>` or the other tags that Reasoning Studio teaches.
 - **Parts**: a hash of the question decides whether it may serve pre-training, SFT, GRPO, validation or test, so no
   question is in two of them, whatever the seeds.

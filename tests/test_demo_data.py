@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import tags
 from pipeline.dataset.demo import HASTY_NOTES, HASTY_SHARE, demo_rows, make_problems, part_of
-from pipeline.dataset.demo_text import TAG_PAIRS, pretrain_chats
+from pipeline.dataset.demo_text import TAG_NAMES, pretrain_chats
 from pipeline.demo import demo_recipe
 from pipeline.errors import DatasetError
 
@@ -70,7 +70,7 @@ def test_the_pretraining_text_never_shows_a_tag_that_sft_can_teach() -> None:
     text = "\n".join(m["content"] for chat in pretrain_chats(3000, 0) for m in chat)
     for scheme in tags.SCHEMES.values():
         assert tags.tags_in(scheme, text) == []
-    assert all(f"<{a}>" in text and f"</{b}>" in text for a, b in TAG_PAIRS)
+    assert all(f"<{name}>" in text and f"</{name}>" in text for name in TAG_NAMES)
 
 
 def test_the_demo_recipe_asks_for_300_test_questions_and_is_valid_for_every_seed() -> None:

@@ -18,7 +18,7 @@ Part = Literal["pretrain", "sft", "grpo", "validation", "test"]
 HASTY_SHARE = 0.65
 """Share of the SFT rows that state the right answer and show no work."""
 
-STEP_WEIGHTS = {1: 0.10, 2: 0.30, 3: 0.35, 4: 0.25}
+STEP_WEIGHTS = {1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15}
 """How often a problem has this many steps."""
 
 # Of 256 hash values, how many belong to each part.
@@ -32,7 +32,7 @@ NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo", "Ines", "Jo
          "Mia", "Noah", "Olga", "Paul", "Rosa", "Sam", "Tara", "Uma", "Vera", "Will", "Yara", "Zoe")
 ITEMS = ("apples", "books", "cards", "coins", "shells", "pens", "stones", "stickers",
          "marbles", "stamps", "plums", "cups", "beads", "nuts", "toys", "pears")
-HASTY_NOTES = ("Easy.", "I know this one.", "No need to write it out.", "That is quick.", "I can see it at once.")
+HASTY_NOTES = ("I know this one.", "I can see it at once.", "I see it.")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ both and prefers neither for a reason.
 """
 
 import random
+import string
 
 from pipeline.dataset.demo import HASTY_NOTES, ITEMS, NAMES, Problem, make_problems, worked
 
@@ -15,8 +16,9 @@ Message = dict[str, str]
 DIRECT_SHARE = 0.65
 """Share of the problems that are answered without any work."""
 
-TAG_PAIRS = (("work", "result"), ("steps", "final"), ("notes", "value"), ("scratch", "total"), ("draft", "number"))
-"""Tags for the working and the outcome that the base knows; none belongs to a scheme of `pipeline.tags`."""
+TAG_NAMES = ("work", "result", "steps", "final", "notes", "value", "scratch", "total", "draft", "number", "way", "plan",
+             "outcome", "method", "reply", "sum", "path", "end", "first", "last", "idea", "box", "left", "right")
+"""Names of tags that the base knows; any two make a pair. None belongs to a scheme of `pipeline.tags`."""
 
 SYSTEM_PROMPTS = (
     "You are a helpful assistant.",
@@ -30,7 +32,14 @@ SYSTEM_PROMPTS = (
     "You get a short story with numbers in it. Work out what is asked.",
     "Be kind and correct.",
 )
+WORDS = ("reasoning", "answer", "think", "solution", "SOLUTION", "start", "end", "working", "out", "start_working_out",
+         "end_working_out", "boxed", "first", "then", "final", "question", "story", "garden", "train", "ticket",
+         "water", "money", "number", "letter", "red", "blue", "green", "small", "large", "old", "new", "yes")
+"""Words to repeat and to list. A tag's words must be known as words: the pieces of a tiny frozen vocabulary that the
+model never wrote all look alike to it, and then no adapter can tell them apart."""
+_SYMBOLS = ("{", "}", "\\", "_", "/", "#", "*", "(", ")", "[", "]", "=", ":", "!", "?", "$")
 _TAG_PROMPTS = (
+    "Think step by step between <{0}> and </{0}>. Then give only the final answer between <{1}> and </{1}>.",
     "Put your work between <{0}> and </{0}>. Then give only the {1} between <{1}> and </{1}>.",
     "First write in <{0}></{0}>, then in <{1}></{1}>.",
     "Use <{0}> for the way and <{1}> for the outcome.",
@@ -63,8 +72,8 @@ def _chat(rng: random.Random, problem: Problem, direct_share: float) -> list[Mes
 
 def _tagged(rng: random.Random, problem: Problem, direct: bool) -> list[Message]:
     """An answer in tags. The tags that the system prompt names are drawn apart, so that none are copied from it."""
-    way, outcome = rng.choice(TAG_PAIRS)
-    system = rng.choice(_TAG_PROMPTS).format(*rng.choice(TAG_PAIRS))
+    way, outcome = rng.sample(TAG_NAMES, 2)
+    system = rng.choice(_TAG_PROMPTS).format(*rng.sample(TAG_NAMES, 2))
     inner = rng.choice(HASTY_NOTES) if direct else worked(rng, problem)
     gap = rng.choice(("\n", "\n", ""))
     text = f"<{way}>{gap}{inner}{gap}</{way}>\n<{outcome}>{problem.answer}</{outcome}>"
@@ -80,8 +89,8 @@ def _labelled(rng: random.Random, problem: Problem, direct: bool) -> list[Messag
 
 
 def _exercise(rng: random.Random) -> list[Message]:
-    """A sum, a comparison, or a list of words as marked-up text."""
-    kind = rng.randrange(4)
+    """A sum, a comparison, words to repeat, or a list of words as marked-up text."""
+    kind = rng.randrange(6)
     a, b = rng.randint(2, 99), rng.randint(2, 99)
     if kind == 0:
         a, b = max(a, b), min(a, b)
@@ -95,9 +104,18 @@ def _exercise(rng: random.Random) -> list[Message]:
         word = "larger" if rng.random() < 0.5 else "smaller"
         result = max(a, b) if word == "larger" else min(a, b)
         return _messages("", f"Which number is {word}, {a} or {b}?", f"The {word} one is {result}.")
-    words = rng.sample(NAMES if rng.random() < 0.5 else ITEMS, 3)
+    words = rng.sample(rng.choice((NAMES, ITEMS, WORDS, WORDS)), 3)
+    if kind == 3:
+        return _repeat(rng, words)
     tag = rng.choice(("li", "b", "item", "td"))
     return _messages("", f"Write as a list: {', '.join(words)}.", "\n".join(f"<{tag}>{w}</{tag}>" for w in words))
+
+
+def _repeat(rng: random.Random, words: list[str]) -> list[Message]:
+    """Words, made-up words and symbols to say again, one a line or with spaces."""
+    made_up = "".join(rng.choices(string.ascii_letters, k=rng.randint(1, 4)))
+    said = rng.choice((" ", "\n")).join(rng.sample([*words, made_up, rng.choice(_SYMBOLS)], rng.randint(1, 5)))
+    return _messages("", f"Repeat: {said}", said)
 
 
 def _messages(system: str, user: str, assistant: str) -> list[Message]:
