@@ -14,6 +14,7 @@ test: ## everything
 bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw results in docs/results/
 	$(PYTHON) -m benchmarks.app_start
 	$(PYTHON) -m benchmarks.demo
+	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 
 bench-gpu: ## the numbers that need an NVIDIA GPU
 	bash benchmarks/gpu.sh
