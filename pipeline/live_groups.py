@@ -140,10 +140,10 @@ def search(reader: RunReader, text: str, before: int | None = None, limit: int =
     ids = [row["rowid"] for row in reader.rows(  # one pass over the index gives the page and the count
         "SELECT rowid FROM completions_search WHERE completions_search MATCH ? AND rowid < ? ORDER BY rowid DESC "
         "LIMIT ?", (query, before or 2**62, limit if before else count_to + 1))]
-    page = ids[:limit]
+    page, marks = ids[:limit], ", ".join("?" * len(ids[:limit]))
     hits = reader.rows(
         "SELECT c.id, c.text, c.group_id, c.position, c.total, c.advantage, g.step, g.stage, g.prompt "
-        f"FROM completions c JOIN groups g ON g.id = c.group_id WHERE c.id IN ({', '.join('?' * len(page))}) ORDER BY c.id DESC", page)
+        f"FROM completions c JOIN groups g ON g.id = c.group_id WHERE c.id IN ({marks}) ORDER BY c.id DESC", page)
     for hit in hits:
         hit["snippet"] = snippet(hit.pop("text"), query)
     return Found(hits, None if before else min(len(ids), count_to), len(ids) > count_to)

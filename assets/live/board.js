@@ -63,6 +63,7 @@ export class Board {
     }
     this.grid.replaceChildren(...sections);
     this.empty.hidden = specs.length > 0;
+    if (specs.length) this.plotly();
   }
 
   shownRuns() { return [this.live.run, ...this.live.others]; }
@@ -77,7 +78,7 @@ export class Board {
     const changed = new Set();
     for (const piece of pieces) {
       const card = this.cards.get(piece.chart);
-      if (card && this.shownRuns().includes(piece.run)) { card.take(piece); changed.add(card); }
+      if (card && this.shownRuns().includes(piece.run)) { card.take(piece); card.readout(); changed.add(card); }
     }
     if (!changed.size) return;
     this.plotly().then(() => changed.forEach(card => card.later()));
