@@ -69,7 +69,7 @@ class CheckSection:
         edits = [event for number in self.split for event in (number.blur, number.submit)]
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
         s.data.change(_show_split, s.data, self.split, **QUIET)
-        work = self.run.click(guard(self.check), [s.data, s.model, s.training, *self.split],
+        work = self.run.click(self.check, [s.data, s.model, s.training, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop], concurrency_limit=2, api_visibility="private", show_progress="hidden")
         self.stop.click(lambda: (note("The check was stopped."), gr.Button(visible=False)), None,
@@ -86,10 +86,15 @@ class CheckSection:
         self.delete.click(guard(self.delete_it), self.cards, [self.cards, self.card, self.files], **QUIET)
 
     def check(self, data: str, model: str, training: str, *split: float) -> Iterator[tuple[Any, ...]]:
-        """Prepare everything into a scratch folder, with progress; then the report."""
+        """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words."""
         data = _store_split(data, *split)
-        choice = choice_of(self.shared, data, model, training)
         hidden = gr.Button(visible=False)
+        try:
+            yield from self._checked(choice_of(self.shared, data, model, training), data, hidden)
+        except StudioError as error:
+            yield gr.skip(), note(str(error), "bad"), "", hidden, "", "", gr.Row(visible=False), hidden
+
+    def _checked(self, choice: Choice, data: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
         stop = gr.Button(visible=True)
         yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop
         folder = _scratch(self.shared.home.path)

@@ -85,6 +85,11 @@ def example_facts(example: Example | None, row: int) -> str:
     """How the answer of a row was found, or why it cannot be used."""
     if example is None:
         return note(f"Row {row} has no question: it is left out.")
+    if not example.reference and not example.completion:
+        title = "The text already holds the tags" if example.problem == "tags" else "No answer was found"
+        if example.problem == "no_reasoning":
+            title = "There is neither a worked solution nor an answer"
+        return note(f"{title}{f' ({example.detail})' if example.detail else ''}. This row cannot be used.")
     if example.reference:
         rule = RULE_NAMES.get(example.rule or "", "")
         words = f"Answer to check against: <b>{escape(example.reference[:200])}</b> ({escape(rule)})."

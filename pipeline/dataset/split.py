@@ -12,17 +12,20 @@ PARTS = ("sft", "grpo", "validation", "test")
 def part_sizes(split: Split, usable: int, parts: Sequence[str] = PARTS) -> dict[str, int]:
     """How many rows each part gets: a number below 1 is a share of the usable rows, otherwise a count.
 
-    Shares are rounded down to at least one row; where they add up to 1, the largest part takes the rest. Raises
-    DatasetError when the counts ask for more rows than there are.
+    Shares are rounded down, but to one row at least while there are rows; where they add up to 1, the largest part
+    takes what rounding left. Raises DatasetError when the counts ask for more rows than there are.
     """
     wanted = {part: float(getattr(split, part)) for part in parts}
-    sizes = {p: int(v) if v >= 1 else max(int(v * usable + 1e-9), 1 if v else 0) for p, v in wanted.items()}
-    if all(v < 1 for v in wanted.values()) and abs(sum(wanted.values()) - 1) < 1e-9:
-        sizes[max(wanted, key=lambda p: wanted[p])] += max(0, usable - sum(sizes.values()))  # what rounding left
+    sizes = {p: int(v) if v >= 1 else int(v * usable + 1e-9) for p, v in wanted.items()}
     if (total := sum(sizes.values())) > usable:
         listed = ", ".join(f"{part} {count}" for part, count in sizes.items())
         raise DatasetError(f"The split asks for {total} rows ({listed}), but only {usable} are usable. Lower the "
                            "numbers, or use shares such as 0.5.")
+    for part, value in wanted.items():
+        if value and not sizes[part] and sum(sizes.values()) < usable:
+            sizes[part] = 1
+    if all(v < 1 for v in wanted.values()) and abs(sum(wanted.values()) - 1) < 1e-9:
+        sizes[max(wanted, key=lambda p: wanted[p])] += usable - sum(sizes.values())
     return sizes
 
 

@@ -15,7 +15,7 @@ from pipeline.dataset.files import Broken, read_rows, read_text
 from pipeline.errors import DatasetError
 
 ROWS = [{"question": "Wie groß?", "answer": "5"}, {"question": "שלום 🙂", "answer": "6"}]
-CSV = "question,answer\nWie groß?,5\nשלום 🙂,6\n"
+CSV = "question,answer\nWie groß?,5\nשלום 🙂,6\n"  # noqa: RUF001 - right-to-left text is the point
 JSONL = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in ROWS)
 
 

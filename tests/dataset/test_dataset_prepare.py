@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.dataset import saved
 from pipeline.dataset.prepare import COLUMNS, load_benchmark, prepare_parts, read_part
+from pipeline.dataset.split import part_sizes
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, Split, Tags
 from pipeline.tags import SCHEMES, extract, is_well_formed
@@ -192,3 +193,10 @@ def test_a_prepared_dataset_is_kept_reused_and_deleted(prepare, chat, jsonl, tmp
     assert saved.cards(tmp_path / "home") == []
     with pytest.raises(DatasetError):
         saved.find(tmp_path / "home", "../../etc")
+
+
+@pytest.mark.parametrize(("usable", "sizes"), [
+    (100, [30, 50, 10, 10]), (3, [1, 1, 1, 0]), (7473, [2241, 3738, 747, 747]), (1, [1, 0, 0, 0]), (0, [0, 0, 0, 0])])
+def test_shares_use_every_row_and_never_more_than_there_are(usable, sizes):
+    """30, 50, 10 and 10 %, rounded down; what is left goes to empty parts first, then to the largest."""
+    assert list(part_sizes(Split(), usable).values()) == sizes
