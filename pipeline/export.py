@@ -1,6 +1,6 @@
 """What a person takes away from a run: adapter, merged model, recipe, script with its data, GGUF file.
 
-Everything is written to `exports/` in the run folder, whole or not at all. Nothing here imports torch.
+Everything is written to `exports/<run>/` in the home, whole or not at all. Nothing here imports torch.
 """
 
 import json
@@ -30,9 +30,21 @@ def exportable(folder: RunFolder) -> list[str]:
 
 
 def exports(folder: RunFolder) -> Path:
-    """Where exports are written."""
-    path = folder.path / "exports"
-    path.mkdir(exist_ok=True)
+    """Where exports are written: beside the runs, so that the page can offer them without a copy."""
+    path = folder.path.parent.parent / "exports" / folder.id
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def existing(folder: RunFolder) -> list[Path]:
+    """The finished exports of a run."""
+    return sorted(p for p in exports(folder).iterdir() if p.is_file() and not p.name.endswith(".part"))
+
+
+def text_file(folder: RunFolder, name: str, text: str) -> Path:
+    """A text export."""
+    path = exports(folder) / name
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -1,0 +1,151 @@
+"""Export: walk away with the model in the form that others can load, and with a script that repeats the run."""
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from pipeline import export
+from pipeline.errors import RunError
+from pipeline.export_card import card, public_recipe
+from pipeline.export_script import script
+from pipeline.merge_check import run_check
+from pipeline.run_folder import RunFolder
+from pipeline.studio_home import StudioHome
+from pipeline.tags import scheme_of, system_prompt
+from reasoning_ui.compare_html import ASSETS, notice
+from reasoning_ui.export_hub import build_hub
+from reasoning_ui.shared import Shared, guard
+
+CSS = (ASSETS / "compare.css").read_text(encoding="utf-8")
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+PROGRESS = gr.Progress()
+NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
+
+
+def build(shared: Shared, tab: gr.Tab) -> None:
+    """The tab's components and what they do."""
+    home = shared.home
+    gr.set_static_paths([home.path / "exports"])  # offered for download without being copied first
+    status = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="export-status")
+    with gr.Column(visible=False) as body:
+        stage = gr.Radio([], label="Model", elem_id="export-stage")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                gr.Markdown("### Files")
+                with gr.Row():
+                    merged = gr.Button("Merged model (zip)", variant="primary", min_width=150)
+                    adapter = gr.Button("Adapter (zip)", min_width=150)
+                with gr.Row():
+                    recipe = gr.Button("Recipe (YAML)", min_width=150)
+                    repeat = gr.Button("Script and data that repeat the run", min_width=150)
+                with gr.Row():
+                    model_card = gr.Button("Model card", min_width=150)
+                    checked = gr.Button("Check the merge", min_width=150)
+            with gr.Column(min_width=300):
+                gr.Markdown("### GGUF, for llama.cpp, Ollama and LM Studio")
+                kind = gr.Radio([("f16: exact", "f16"), ("q8_0: half the size, a little less exact", "q8_0")],
+                                value="q8_0", label="Format", elem_id="export-gguf-kind")
+                gguf = gr.Button("Make the GGUF file")
+        said = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="export-said")
+        files = gr.Files(label="Ready to download", interactive=False, elem_id="export-files")
+        with gr.Accordion("How to use the model", open=False):
+            usage = gr.Code(language="python", label="Python", interactive=False)
+        build_hub(shared, stage)
+
+    gr.on([tab.select, shared.run.change], guard(lambda run: _refresh(home, run)), shared.run,
+          [status, body, stage, files, said, usage], **QUIET)
+    stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
+
+    def wire(button: gr.Button, work: Callable[[RunFolder, str, str, gr.Progress], str]) -> None:
+        def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> list[Any]:
+            folder = home.run(run)
+            text = work(folder, name, kind, progress)
+            return [[str(p) for p in export.existing(folder)] or None, notice(text)]
+
+        button.click(guard(act), [shared.run, stage, kind], [files, said], api_visibility="private",
+                     concurrency_limit=1, concurrency_id="export")
+
+    wire(merged, _merged)
+    wire(adapter, _adapter)
+    wire(recipe, _recipe)
+    wire(repeat, _repeat)
+    wire(model_card, _card)
+    wire(gguf, _gguf)
+    wire(checked, _check)
+
+
+def _merged(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    path = export.model_zip(folder, stage, card(folder, stage), lambda share, text: progress(share, text))
+    return f"{path.name} is ready. On this machine the model is also the folder {folder.model(stage)}."
+
+
+def _adapter(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    return f"{export.adapter_zip(folder, stage, card(folder, stage)).name} is ready."
+
+
+def _recipe(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    export.text_file(folder, "recipe.yaml", public_recipe(folder.recipe()))
+    return "recipe.yaml is ready: `python -m pipeline run recipe.yaml` repeats the run."
+
+
+def _repeat(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    export.text_file(folder, "repeat.py", script(folder.recipe()))
+    export.repeat_zip(folder)
+    return "repeat.zip holds repeat.py and all that it needs; it uses public libraries alone."
+
+
+def _card(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    export.text_file(folder, f"{stage}-README.md", card(folder, stage))
+    return "The model card is ready, with results, intervals, recipe and limits."
+
+
+def _gguf(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    path, check = export.gguf_file(folder, stage, kind, lambda share, text: progress(share, text))  # type: ignore[arg-type]
+    return f"{path.name} is ready ({path.stat().st_size / 1e6:.1f} MB). {check.sentence if check else ''}"
+
+
+def _check(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    progress(0.1, "Answering 100 questions with the adapter and with the merged model")
+    return run_check("merge", str(folder.path), stage).sentence
+
+
+def _refresh(home: StudioHome, run: str) -> list[Any]:
+    try:
+        folder = home.run(run) if run else None
+    except RunError:
+        folder = None
+    stages = export.exportable(folder) if folder else []
+    if folder is None or not stages:
+        return [notice(NOTHING), gr.update(visible=False), gr.update(choices=[], value=None), None, "", ""]
+    choices = [(f"{export.STAGES[s]} ({_megabytes(folder, s):.1f} MB)", s) for s in stages]
+    name = escape(folder.recipe().name)
+    return [f"<div class='cmp'><p><b>{name}</b>: choose a model and what to take away.</p></div>",
+            gr.update(visible=True), gr.update(choices=choices, value=stages[0]),
+            [str(p) for p in export.existing(folder)] or None, "", _usage(folder, stages[0])]
+
+
+def _megabytes(folder: RunFolder, stage: str) -> float:
+    return sum(p.stat().st_size for p in export.model_files(folder, stage)) / 1e6
+
+
+def _usage(folder: RunFolder, stage: str | None) -> str:
+    """Code that loads the merged folder with plain transformers, and the vLLM command."""
+    if not stage:
+        return ""
+    recipe = folder.recipe()
+    prompt = recipe.data.system_prompt or system_prompt(scheme_of(recipe.data.tags))
+    model = str(folder.model(stage))
+    return f"""from transformers import pipeline
+
+generate = pipeline("text-generation", model={model!r})
+messages = [
+    {{"role": "system", "content": {prompt!r}}},
+    {{"role": "user", "content": "Tom has 12 apples and buys 5 more. How many has he now?"}},
+]
+answer = generate(messages, max_new_tokens={recipe.grpo.max_completion_tokens}, do_sample=False)
+print(answer[0]["generated_text"][-1]["content"])
+
+# With vLLM, on a GPU:  vllm serve {model!r}
+"""
