@@ -33,7 +33,7 @@ class Bench:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         gr.Markdown(INTRO)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="r-end"):
             self.source = gr.Radio(SOURCES, value="data", label="Take answers from", elem_id="bench-source",
                                    min_width=260)
             self.number = gr.Number(1, label="Row or group", precision=0, minimum=1, elem_id="bench-number",
@@ -46,7 +46,7 @@ class Bench:
                                         min_width=160, max_length=5000)
         self.texts = gr.Textbox(
             "<reasoning>\n6 x 7 = 42\n</reasoning>\n<answer>42</answer>", label="Completions", lines=6, max_lines=24,
-            elem_id="bench-texts", max_length=MAX_CHARS, info="Several are separated by a line with three dashes: ---")
+            elem_id="bench-texts", max_length=MAX_CHARS, info="Several are separated by a line with three dashes.")
         with gr.Row():
             self.score = gr.Button("Score", variant="primary", elem_id="bench-score")
             self.mutate = gr.Button("Score with mutants", elem_id="bench-mutants")

@@ -27,7 +27,7 @@ class DryRun:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         gr.Markdown(INTRO)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="r-end"):
             self.prompts = gr.Number(8, label="Questions", precision=0, minimum=1, maximum=256, elem_id="dry-prompts",
                                      min_width=120, info="1 to 256")
             self.model = gr.Radio(MODELS, value="base", label="Who answers", elem_id="dry-model", min_width=260)

@@ -51,7 +51,8 @@ def set_html(step: RewardsStep, scheme: TagScheme, problem: str | None) -> str:
                     f"{_range_cells(limits, reach)}<td>{'on' if spec.enabled else 'off'}</td></tr>")
     total = _range_cells((low, high), reach)
     rows.append(f"<tr class='total'><th scope='row'>Total</th><td></td>{total}<td></td></tr>")
-    head = "<tr><th>Reward</th><th>Weight</th><th>Lowest</th><th class='r-wide'></th><th>Highest</th><th></th></tr>"
+    head = ("<tr><th>Reward</th><th class='number'>Weight</th><th class='number'>Lowest</th><th class='r-wide'></th>"
+            "<th class='number'>Highest</th><th></th></tr>")
     table = f"<table class='r-set'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     return (note(problem, "bad") if problem else "") + f'<div class="r-scroll" tabindex="0">{table}</div>'
 
@@ -80,7 +81,7 @@ def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advan
                scheme: TagScheme, gaps: Sequence[str] = ()) -> str:
     """A table of completions and rewards; each row opens to say why."""
     labels = list(scores.raw)
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+    head = "".join(f"<th class='number'>{escape(label)}</th>" for label in labels)
     rows = []
     for i, (name, text) in enumerate(zip(names, texts, strict=True)):
         cells = "".join(f"<td class='number {_colour(scores.raw[label][i])}'>{signed(scores.raw[label][i])}</td>"
@@ -93,8 +94,9 @@ def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advan
             f"<td class='number'>{signed(round(advantages[i], 2))}</td><td>{shown}</td>{cells}</tr>"
             f"<tr class='why'><td colspan='{4 + len(labels)}'><details><summary>Why</summary>"
             f"{_why(scores, i)}{completion_html(text, scheme) or '<i>nothing written</i>'}</details></td></tr>")
-    return (f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr><th>Completion</th><th>Total</th>'
-            f"<th>Advantage</th><th>Answer found</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
+    first = ("<th>Completion</th><th class='number'>Total</th><th class='number'>Advantage</th><th>Answer found</th>")
+    return (f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr>{first}{head}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>")
 
 
 def _why(scores: Scores, i: int) -> str:

@@ -60,7 +60,7 @@ class _Builder:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         gr.Markdown(INTRO)
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="r-end"):
             self.preset = gr.Dropdown([(p.title, name) for name, p in PRESETS.items()], value="seed",
                                       label="Ready-made sets", elem_id="reward-preset", min_width=200)
             self.use = gr.Button("Use this set", elem_id="reward-use", min_width=120)

@@ -1,0 +1,133 @@
+"""The Rewards tab without a browser: changes to a set, YAML, HTML that escapes, the docs page, and no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import RewardError, StudioError
+from pipeline.recipe import RewardSpec, RewardsStep
+from pipeline.rewards import LIBRARY, RewardSet
+from pipeline.rewards.custom import TEMPLATE
+from pipeline.rewards.presets import PRESETS
+from pipeline.tags import SCHEMES
+from reasoning_ui import rewards_state as state
+from reasoning_ui.rewards_bench import split_texts
+from reasoning_ui.rewards_editor import check_html
+from reasoning_ui.rewards_html import bench_html, set_html
+
+SCHEME = SCHEMES["reasoning"]
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
+
+
+def test_rewards_are_added_removed_moved_and_named() -> None:
+    step, place = state.with_new(RewardsStep(), "overlong")
+    assert [f.kind for f in step.functions][place] == "overlong" and place == 4
+    step, place = state.with_new(step, "overlong")
+    assert step.functions[place].label == "overlong 2"
+    step, place = state.moved(step, place, -1)
+    assert place == 4 and step.functions[4].label == "overlong 2"
+    assert state.moved(step, 0, -1) == (step, 0)
+    step, place = state.without(step, 5)
+    assert len(step.functions) == 5 and place == 4
+    step = state.changed(step, 4, weight=-2, enabled=False, name="length")
+    assert step.functions[4].label == "length" and not step.functions[4].enabled
+    assert state.choices_of(step)[4] == ("5. length (off)", "4")
+    with pytest.raises(RewardError, match="two rewards are named"):
+        state.changed(step, 4, name="format_exact")
+    with pytest.raises(RewardError, match="weight"):
+        state.changed(step, 4, weight=None)
+
+
+def test_a_new_custom_reward_starts_with_a_template_that_works() -> None:
+    step, place = state.with_new(RewardsStep(functions=[]), "custom")
+    assert step.functions[place].code == TEMPLATE
+    assert state.problem_of(step, SCHEME) is None
+    assert "The code works" in check_html(step.functions[place], SCHEME)
+    broken = state.changed(step, 0, code="def score(:\n  pass")
+    assert "line 1" in check_html(broken.functions[0], SCHEME)
+    assert "cannot be used" in str(state.problem_of(broken, SCHEME))
+
+
+def test_only_parameters_that_differ_from_the_defaults_are_kept() -> None:
+    assert state.own_parameters("format_exact", {"right": 3.0, "wrong": -1.0}) == {"wrong": -1.0}
+    with pytest.raises(RewardError, match="Right format"):
+        state.own_parameters("format_exact", {"right": None, "wrong": 0})
+    with pytest.raises(RewardError, match="does not fit"):
+        state.own_parameters("overlong", {"limit": 100, "buffer": 100, "worst": -1})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_set_survives_yaml(name: str) -> None:
+    step = PRESETS[name].step
+    assert state.from_yaml(state.to_yaml(step)) == step
+
+
+def test_code_survives_yaml_as_a_readable_block() -> None:
+    step, _ = state.with_new(RewardsStep(), "custom")
+    text = state.to_yaml(step)
+    assert "code: |" in text and state.from_yaml(text) == step
+    with pytest.raises(RewardError, match="switched off"):
+        state.from_yaml(text, allow_custom=False)
+
+
+@pytest.mark.parametrize("text", ["", "5", "- kind: nonsense", "rewards: [1]", "functions: {",
+                                  "!!python/object:os.system x",
+                                  "functions: []", "rewards: {functions: [{kind: format_exact, weigth: 2}]}",
+                                  "- kind: format_exact\n- kind: format_exact", "a: &a [*a]", "x" * 600_000])
+def test_wrong_yaml_is_refused_in_words(text: str) -> None:
+    with pytest.raises(StudioError):
+        state.from_yaml(text)
+
+
+@given(st.text(max_size=200))
+@settings(deadline=None, max_examples=60)
+def test_any_text_in_the_bench_becomes_safe_html(text: str) -> None:
+    evil = text + "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    spec = RewardSpec(kind="text_match", name=evil[:60].strip() or "x", parameters={"expected": evil})
+    with RewardSet(RewardsStep(functions=[spec]), SCHEME) as rewards:
+        scores = rewards.score([evil, f"<answer>{evil}</answer>"], [evil] * 2, [evil] * 2)
+        html = bench_html([evil, "b"], [evil, evil], scores, [0.0, 0.0], SCHEME)
+        html += set_html(rewards.step, SCHEME, evil)
+    assert "<script" not in html and "<img" not in html
+
+
+def test_completions_are_split_at_lines_of_dashes() -> None:
+    assert split_texts("a\n---\nb\nb\n-----\n") == ["a", "b\nb", ""]
+    assert split_texts("- a\n-- b") == ["- a\n-- b"]
+    with pytest.raises(RewardError, match="at most 64"):
+        split_texts("\n---\n" * 100)
+
+
+def test_the_table_shows_the_range_of_the_total() -> None:
+    html = set_html(RewardsStep(), SCHEME, None)
+    assert "−6" in html and "+9.5" in html
+
+
+def test_the_docs_page_explains_every_reward_and_parameter() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    for kind in LIBRARY.values():
+        section = text[text.index(f"(`{kind.kind}`)") :].split("\n#### ")[0]
+        assert kind.title in text and kind.sentence in section, kind.kind
+        assert section.count("\n| ``") + section.count("\n| (empty)") >= len(kind.examples), kind.kind
+        for name, field in kind.parameters.model_fields.items():
+            assert f"| `{name}` ({field.title})" in section and str(field.description) in section, (kind.kind, name)
+    for preset in PRESETS.values():
+        assert preset.title in text and preset.sentence in text
+    assert TEMPLATE in text
+
+
+def test_the_tab_and_all_it_does_bring_no_torch() -> None:
+    code = ("import sys\nfrom reasoning_ui import rewards_bench as b, rewards_tab\n"
+            "from pipeline.recipe import RewardsStep, DataStep\nfrom pipeline.rewards.presets import PRESETS\n"
+            "step, data = RewardsStep().model_dump_json(), DataStep().model_dump_json()\n"
+            "text = '<reasoning>a</reasoning><answer>2^3</answer>'\n"
+            "for f in (b._score, b._mutants, b._gaming):\n"
+            "    for p in PRESETS.values(): f(p.step.model_dump_json(), data, 'q', '8', text)\n"
+            "import pipeline.stages.dry_run\n"
+            "assert not {'torch', 'transformers', 'trl', 'sympy'} & set(sys.modules), 'heavy'\nprint('fine')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "fine", done.stderr[-2000:]
