@@ -1,21 +1,32 @@
 """The page: header above, eight tabs below, and the hidden textboxes that they share."""
 
-import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gradio as gr
 
 from pipeline.recipe import DataStep, ModelStep, Recipe, RewardsStep
 from pipeline.studio_home import StudioHome
+from reasoning_ui import (
+    compare_tab,
+    data_tab,
+    export_tab,
+    live_tab,
+    rewards_tab,
+    runs_tab,
+    start_tab,
+    train_tab,
+)
 from reasoning_ui.header import QUIET, Header
 from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, go_to, hidden_textbox
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
 HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">'
-MODULES = {"start": "start_tab", "data": "data_tab", "rewards": "rewards_tab", "train": "train_tab",
-           "live": "live_tab", "compare": "compare_tab", "export": "export_tab", "runs": "runs_tab"}
+TABS: dict[str, ModuleType] = {
+    "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
+    "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
 OPEN_TAB = """async () => {
   await new Promise(done => setTimeout(done, 50));
   const open = document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
@@ -41,20 +52,11 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
         with gr.Tabs(elem_id="tabs", selected="start") as shared.tabs:
             for name, title in TAB_NAMES.items():
                 with gr.Tab(title, id=name) as tab:
-                    _build_tab(MODULES[name], shared, tab)
+                    TABS[name].build(shared, tab)
         shared.tabs.change(None, None, shared.tab, js=OPEN_TAB, **QUIET)
         header.wire(shared)
         _remember(shared)
     return demo
-
-
-def _build_tab(module: str, shared: Shared, tab: gr.Tab) -> None:
-    try:
-        found = importlib.import_module(f"reasoning_ui.{module}")
-    except ImportError as error:
-        gr.Markdown(f"Not built yet ({error}).")
-        return
-    found.build(shared, tab)
 
 
 def _remember(shared: Shared) -> None:
