@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -26,7 +27,8 @@ from pipeline.errors import RunError
 from pipeline.export_card import card, public_recipe
 from pipeline.run_folder import RunFolder
 
-NETWORK_ERRORS = (HfHubHTTPError, OSError, RuntimeError)  # huggingface_hub wraps a broken transfer in RuntimeError
+# huggingface_hub wraps a broken transfer in RuntimeError, and lets those of its HTTP client through
+NETWORK_ERRORS = (HfHubHTTPError, OSError, RuntimeError, httpx.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def _check_name(repo: str) -> None:
 
 
 def _in_words(error: Exception, repo: str, name: str) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return f"The Hub cannot be reached ({error}): check the network, then upload again to continue."
     if isinstance(error, OfflineModeIsEnabled):
         return "Offline mode is on, so nothing can be uploaded: unset HF_HUB_OFFLINE and start the app again."
     known = error if isinstance(error, HfHubHTTPError) else error.__cause__

@@ -1,7 +1,7 @@
 """Uploads against a local stand-in for the Hub."""
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 from pipeline.errors import RunError
 from pipeline.export_hub import plan, upload
@@ -70,3 +70,8 @@ def test_offline_mode_is_named(finished, hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RunError, match="unset HF_HUB_OFFLINE"):
         plan(finished, "grpo", "me/reasoner", api=hub[1])
+
+
+def test_no_network_is_told_in_words(finished, hub):
+    with pytest.raises(RunError, match="cannot be reached"):
+        plan(finished, "grpo", "me/reasoner", api=HfApi(endpoint="http://127.0.0.1:1", token="hf_x"))
