@@ -19,6 +19,7 @@ from reasoning_ui import (
     train_tab,
 )
 from reasoning_ui.header import QUIET, Header
+from reasoning_ui.pulse import pulse
 from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, go_to, hidden_textbox
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -45,7 +46,7 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
             data=hidden_textbox("data", DataStep().model_dump_json()),
             rewards=hidden_textbox("rewards", RewardsStep().model_dump_json()),
             training=hidden_textbox("training", choices_of(Recipe())[3]),
-            tab=hidden_textbox("tab", "start"), timer=gr.Timer(1.0),
+            tab=hidden_textbox("tab", "start"), timer=pulse(home),
             on_space=on_space, allow_custom_code=allow_custom_code)
         shared.extras["warn_storage"] = not lasting_storage
         header = Header()

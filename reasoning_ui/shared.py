@@ -43,7 +43,7 @@ class Shared:
     rewards: gr.Textbox  # RewardsStep as JSON
     training: gr.Textbox  # the rest of the recipe as JSON: name, seed, lora, sft, grpo, evaluate
     tab: gr.Textbox  # the name of the open tab
-    timer: gr.Timer  # ticks once a second
+    timer: gr.HTML  # `timer.tick` fires when the runs changed (see pulse.py)
     tabs: gr.Tabs | None = None  # set before the tabs are built; go to a tab with `go_to(name)`
     on_space: bool = False
     allow_custom_code: bool = True
