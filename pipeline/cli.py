@@ -8,11 +8,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline import cli_data, cli_rewards, cli_runs
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
-from pipeline.studio_home import StudioHome, default_home
+from pipeline.mirror import open_home
+from pipeline.studio_home import default_home
 from pipeline.tags import SCHEMES
 
 BAD_INPUT: tuple[type[StudioError], ...] = (RecipeError, DatasetError, RewardError, RunError, EngineError)
@@ -24,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     options = parser().parse_args(arguments)
     try:
-        options.home = StudioHome(options.home or default_home())
+        options.home, notice = open_home(Path(options.home).expanduser() if options.home else default_home())
+        if notice:
+            print(f"Note: {notice}", file=sys.stderr)
         code, document, text = options.command(options)
     except StudioError as error:
         code, document, text = 2, {"error": str(error)}, ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from pipeline import mirror
 from pipeline.disk import GIB, LowDisk
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
@@ -23,6 +24,7 @@ class Watch:
         self.home, self.folder, self.writer = home, folder, writer
         self.stop = threading.Event()
         self.paused = ""
+        self._mirrored = mirror.target_of(home) is not None
         self._over = threading.Event()
         self._disk = LowDisk(folder.path)
         self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
@@ -39,6 +41,13 @@ class Watch:
         self._over.set()
         self._thread.join(timeout=5)
 
+    def copy(self) -> None:
+        """Copy the run to where the home's copies go, if it has such a place; a failure is told, not raised."""
+        try:
+            mirror.copy_run(self.home, self.folder.id)
+        except Exception as error:  # a bucket that cannot be reached must not stop the run
+            print(f"[warning] The run could not be copied to the mounted storage: {error}", flush=True)
+
     def stage_began(self, stage: str) -> None:
         """Look at once, so that a stop pressed between two stages is heard before the next loads its model."""
         self._look()
@@ -50,7 +59,7 @@ class Watch:
         return self.stop.is_set()
 
     def _loop(self) -> None:
-        beat = 0.0
+        beat, copied = 0.0, time.monotonic()
         while not self._over.wait(POLL_SECONDS):
             with contextlib.suppress(Exception):
                 self._look()
@@ -58,6 +67,9 @@ class Watch:
                 beat = time.monotonic()
                 with contextlib.suppress(Exception):
                     self.writer.set_status(heartbeat=time.time(), **memory_of_tree())
+            if self._mirrored and time.monotonic() - copied >= mirror.EVERY_SECONDS:
+                self.copy()
+                copied = time.monotonic()
 
     def _look(self) -> None:
         with contextlib.suppress(Exception):  # studio.db is busy or gone for a moment

@@ -140,6 +140,7 @@ class Worker:
             print(f"[{level}] {redact(text)}", flush=True)
             self.writer.add_event(level, text, stage or None)
         self.writer.close()
+        self.watch.copy()
         return EXIT_FINISHED
 
     def _say(self, state: str, **values: Any) -> None:

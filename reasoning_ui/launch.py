@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from pipeline.errors import StudioError
+from pipeline.mirror import open_home
 from pipeline.studio_home import StudioHome, default_home
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.png"
@@ -56,7 +57,9 @@ def serve(args: argparse.Namespace) -> None:
     port = args.port or int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     login = _login(args.auth)
     _check_port(host, port)
-    home = StudioHome(Path(args.home) if args.home else default_home())
+    home, notice = open_home(Path(args.home).expanduser() if args.home else default_home())
+    if notice:
+        print(f"Note: {notice}", file=sys.stderr)
     exposed = args.share or (host not in LOCAL_HOSTS and not on_space)
     if exposed and login is None:
         print("Warning: anybody who reaches this address can start training and read all runs. Protect it with "

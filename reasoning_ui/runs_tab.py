@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import jobs, run_disk
+from pipeline import jobs, mirror, run_disk
 from pipeline.disk import folder_bytes, in_words
 from pipeline.errors import StudioError
 from pipeline.run_state import RunCard
@@ -171,6 +171,9 @@ def detail_updates(home: StudioHome, run: str) -> list[Any]:
     deleted = [(row["name"], row["id"]) for row in home.known_runs(deleted=True)]
     trash = gr.Dropdown(choices=deleted, value=deleted[0][1] if deleted else None)
     about = f"Home: `{home.path}`, {in_words(folder_bytes(home.path))} in all."
+    if (target := mirror.target_of(home)) is not None:
+        about += (f" `{target}` lacks file locks or SQLite's WAL mode, so live runs are kept here; checkpoints, models "
+                  "and records are copied there every minute and when a run ends.")
     try:
         card = next((card for card in jobs.list_runs(home, kinds=None) if card.id == run), None)
         details = runs_cards.details_html(card, home.run(run)) if card else ""
