@@ -1,9 +1,117 @@
-"""The parts of the Compare tab that ask for more answers: evaluations of other models, benchmarks and precisions."""
+"""Ask for more answers: evaluations of other models, benchmarks, precisions and samplings, as jobs of a run."""
+
+from html import escape
+from typing import Any
 
 import gradio as gr
 
-from reasoning_ui.shared import Shared
+from pipeline import jobs, report
+from pipeline.errors import RunError
+from pipeline.evaluation import EvaluationRequest, checkpoints
+from pipeline.run_folder import RunFolder, RunReader
+from pipeline.studio_home import StudioHome
+from reasoning_ui.compare_ask import build_ask
+from reasoning_ui.compare_data import Comparison
+from reasoning_ui.compare_html import notice
+from reasoning_ui.shared import Shared, guard
+
+BENCHMARKS = [("Held-out test of this run", "test"), ("GSM8K test", "gsm8k"), ("MATH-500", "math500"),
+              ("AIME 2024", "aime2024"), ("AIME 2025", "aime2025")]
+PRECISIONS = [("16-bit", "16bit"), ("8-bit", "8bit"), ("4-bit", "4bit")]
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+LIVE_KINDS = ("evaluate",)
 
 
 def build_more(shared: Shared, tab: gr.Tab) -> None:
-    """Evaluate more."""
+    """The accordions Ask and Evaluate more."""
+    build_ask(shared)
+    home = shared.home
+    with gr.Accordion("Evaluate more", open=False, elem_id="compare-more"):
+        gr.Markdown("Other models, questions or precisions. Answers that were given before are not asked for again.")
+        models = gr.Dropdown(["base", "sft", "grpo"], value=["grpo"], multiselect=True, allow_custom_value=True,
+                             label="Models (also a folder or a Hub id)", elem_id="more-models")
+        with gr.Row():
+            names = gr.Dropdown(BENCHMARKS, value=["test"], multiselect=True, allow_custom_value=True,
+                                label="Questions (also a file or a Hub id)", min_width=240)
+            upload = gr.UploadButton("Upload a file of questions", file_types=[".csv", ".jsonl", ".json", ".parquet"],
+                                     size="sm", min_width=160)
+        precisions = gr.CheckboxGroup(PRECISIONS, value=["16bit"], label="Precisions")
+        with gr.Row():
+            limit = gr.Number(None, label="At most this many questions", precision=0, minimum=1, min_width=160)
+            samples = gr.Number(1, label="Answers per question", precision=0, minimum=1, maximum=256, min_width=160)
+            temperature = gr.Number(0, label="Temperature", minimum=0, maximum=5, min_width=160)
+            top_p = gr.Number(1, label="Top-p", minimum=0.01, maximum=1, min_width=160)
+            longest = gr.Number(None, label="Longest answer (tokens)", precision=0, minimum=8, maximum=32768,
+                                min_width=160)
+        system = gr.Textbox(label="System prompt", placeholder="Empty takes the recipe's.", lines=2)
+        with gr.Row():
+            go = gr.Button("Evaluate", variant="primary", min_width=120)
+            stop = gr.Button("Stop", min_width=120)
+        state = gr.HTML(elem_id="more-state", apply_default_css=False)
+
+    def start(run: str, *values: Any) -> str:
+        folder = _folder(home, run)
+        request = request_of(folder, *values)
+        jobs.submit(home, "evaluate", run, request=request)
+        return notice("The evaluation is queued. The table fills as answers come in.")
+
+    go.click(guard(start), [shared.run, models, names, precisions, limit, samples, temperature, top_p, longest, system],
+             state, api_visibility="private")
+    stop.click(guard(lambda run: notice(jobs.stop(home, _folder(home, run).id))), shared.run, state, **QUIET)
+    upload.upload(lambda path, now: [*(now or []), str(path)], [upload, names], names, **QUIET)
+    tab.select(guard(lambda run: _choices(home, run)), shared.run, models, **QUIET)
+
+    def tick(shown: str, run: str) -> Any:
+        if shown != "compare" or not run:
+            return gr.skip()
+        try:
+            return _progress(home, run) or gr.skip()
+        except Exception:  # a tick must never raise
+            return gr.skip()
+
+    shared.timer.tick(tick, [shared.tab, shared.run], state, **QUIET)
+
+
+def request_of(folder: RunFolder, models: list[str], names: list[str], precisions: list[str], limit: float | None,
+               samples: float | None, temperature: float | None, top_p: float | None, longest: float | None,
+               system: str) -> dict[str, Any]:
+    """The form's values as a request, checked before it is queued. Raises RecipeError in words."""
+    request = {"models": models, "benchmarks": names, "precisions": precisions,
+               "limit": int(limit) if limit else None, "samples": int(samples or 1),
+               "temperature": float(temperature or 0), "top_p": float(top_p or 1),
+               "max_completion_tokens": int(longest) if longest else None, "system_prompt": system.strip() or None}
+    EvaluationRequest.of(folder.recipe(), request)
+    return request
+
+
+def recommendation(found: Comparison) -> str:
+    """Which precision to use, in words; empty with only one."""
+    text = report.recommendation(found.rows, found.tests, found.expected)
+    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p></div>" if text else ""
+
+
+def _progress(home: StudioHome, run: str) -> str:
+    now = jobs.state(home, run)
+    if now.alive and now.kind in LIVE_KINDS:
+        stage = next((s for s in RunReader(home.run(run)).rows("SELECT * FROM stages WHERE name = 'evaluate'")), {})
+        total = f" of {stage['total']:.0f}" if stage.get("total") else ""
+        return notice(f"{stage.get('message') or 'Evaluating'}: {stage.get('done') or 0:.0f}{total} answers.")
+    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") in ("failed", "stopped"):
+        return notice(f"{now.job.get('reason', '')} {now.job.get('remedy', '')}".strip(), warn=True)
+    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "finished":
+        return notice("The evaluation is finished.")
+    return ""
+
+
+def _choices(home: StudioHome, run: str) -> Any:
+    try:
+        folder = home.run(run)
+    except RunError:
+        return gr.skip()
+    return gr.update(choices=["base", "sft", "grpo", *checkpoints(folder)])
+
+
+def _folder(home: StudioHome, run: str) -> RunFolder:
+    if not run:
+        raise RunError("Choose a run first.")
+    return home.run(run)

@@ -14,7 +14,7 @@ from reasoning_ui import compare_html
 from reasoning_ui.compare_charts import CHARTS, figure
 from reasoning_ui.compare_data import Comparison, load, version
 from reasoning_ui.compare_files import build_downloads
-from reasoning_ui.compare_more import build_more
+from reasoning_ui.compare_more import build_more, recommendation
 from reasoning_ui.shared import Shared, go_to, guard
 
 CSS = (compare_html.ASSETS / "compare.css").read_text(encoding="utf-8")
@@ -189,7 +189,10 @@ def _words(found: Comparison) -> str:
         for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format"))
     )
     return (
-        note + compare_html.sentences(found.tests, "exact") + (f"<div class='cmp'>{more}</div>" if found.tests else "")
+        note
+        + compare_html.sentences(found.tests, "exact")
+        + recommendation(found)
+        + (f"<div class='cmp'>{more}</div>" if found.tests else "")
     )
 
 
