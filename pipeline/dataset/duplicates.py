@@ -24,9 +24,12 @@ MOST_WORDS = 400  # of a question; more adds nothing to telling duplicates
 _WORD = re.compile(r"\w+")
 
 
-def near_groups(questions: Sequence[str], report: PreparedReport, progress: Progress, watch: Callable[[], None]
-                ) -> list[list[int]]:
-    """Indices of the questions in groups of equal or nearly equal ones, in the order of their first."""
+def near_groups(questions: Sequence[str], report: PreparedReport, progress: Progress, watch: Callable[[], None],
+                shingles: Sequence[np.ndarray] | None = None) -> list[list[int]]:
+    """Indices of the questions in groups of equal or nearly equal ones, in the order of their first.
+
+    `shingles` are those of `shingles_of`, where they are known already.
+    """
     parent = list(range(len(questions)))
 
     def root(i: int) -> int:
@@ -38,7 +41,7 @@ def near_groups(questions: Sequence[str], report: PreparedReport, progress: Prog
     for i, question in enumerate(questions):
         parent[i] = first.setdefault(question_key(question), i)
     equal = list(parent)
-    for a, b in near_pairs(questions, progress, watch):
+    for a, b in near_pairs(shingles or [shingles_of(q) for q in questions], progress, watch):
         parent[max(root(a), root(b))] = min(root(a), root(b))
     groups: dict[int, list[int]] = {}
     for i in range(len(questions)):
@@ -46,9 +49,9 @@ def near_groups(questions: Sequence[str], report: PreparedReport, progress: Prog
     return list(_without_giants(groups, equal, len(questions), report))
 
 
-def near_pairs(questions: Sequence[str], progress: Progress, watch: Callable[[], None]) -> Iterator[tuple[int, int]]:
+def near_pairs(shingles: Sequence[np.ndarray], progress: Progress, watch: Callable[[], None]
+               ) -> Iterator[tuple[int, int]]:
     """Pairs of nearly equal questions, each once: enough of them to connect each group."""
-    shingles = [shingles_of(q) for q in questions]
     signatures = _signatures(shingles, progress, watch)
     compared: set[tuple[int, int]] = set()
     for band in range(BANDS):
@@ -70,8 +73,8 @@ def near_pairs(questions: Sequence[str], progress: Progress, watch: Callable[[],
 def shingles_of(text: str) -> np.ndarray:
     """Sorted hashes of the runs of three words of a text (N,); of its words where it has fewer."""
     words = _WORD.findall(text.lower())[:MOST_WORDS]
-    runs = [" ".join(words[i : i + 3]) for i in range(len(words) - 2)] or words or [text]
-    return np.unique(np.fromiter((zlib.crc32(r.encode("utf-8", "replace")) for r in runs), np.uint32, len(runs)))
+    runs = [f"{a} {b} {c}" for a, b, c in zip(words, words[1:], words[2:], strict=False)] or words or [text]
+    return np.array(sorted({zlib.crc32(r.encode("utf-8", "replace")) for r in runs}), np.uint32)
 
 
 # ------------------------------------------------------------------------------------------------------------------

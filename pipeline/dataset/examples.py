@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.dataset.answers import find_reference, text_of
 from pipeline.dataset.mapping import Mapping, chat_of, response_of
-from pipeline.tags import TagScheme, parse, tags_in, wrap
+from pipeline.tags import TagScheme, is_well_formed, parse, tags_in, wrap
 
 TRACES = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"),
           ("<start_working_out>", "<end_working_out>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
@@ -135,10 +135,10 @@ def _complete(example: Example, answer: str | None, scheme: TagScheme) -> None:
         example.problem, example.detail = "tags", ", ".join(dict.fromkeys(tags))
     else:
         completion = wrap(scheme, reasoning, answer)
-        if problems := parse(scheme, completion).problems:
-            example.problem, example.detail = "tags", "; ".join(problems)
-        else:
+        if is_well_formed(scheme, completion):
             example.completion = completion
+        else:
+            example.problem, example.detail = "tags", "; ".join(parse(scheme, completion).problems)
 
 
 def _unboxed(text: str) -> str:

@@ -27,25 +27,25 @@ def fingerprint(question: str) -> np.ndarray:
     return kept if len(kept) >= FEWEST else hashes
 
 
-def leaks(questions: Sequence[str], progress: Callable[[float, float | None, str], None], watch: Callable[[], None]
-          ) -> Iterator[tuple[str, int, str]]:
-    """Benchmark's title, index of the question, and its words, for each question that is in a benchmark."""
+def leaks(shingles: Sequence[np.ndarray], progress: Callable[[float, float | None, str], None],
+          watch: Callable[[], None]) -> Iterator[tuple[str, int]]:
+    """A benchmark's title and the index of a question, by its `shingles_of`, for each question that is in it."""
     hashes, owners, sizes, names = _fingerprints()
     if not len(hashes):
         return
-    for i, question in enumerate(questions):
+    for i, found in enumerate(shingles):
         if i % 1000 == 0:
             watch()
-            progress(i, len(questions), "comparing with the benchmarks")
-        found = shingles_of(question)
+            progress(i, len(shingles), "comparing with the benchmarks")
         left, right = np.searchsorted(hashes, found), np.searchsorted(hashes, found, side="right")
-        hit = [owners[a:b] for a, b in zip(left, right, strict=True) if b > a]
-        if not hit:
+        near = np.flatnonzero(right > left)
+        if len(near) < min(FEWEST, len(found)):
             continue
+        hit = [owners[left[k] : right[k]] for k in near]
         who, count = np.unique(np.concatenate(hit), return_counts=True)
         matches = who[count >= np.maximum(SHARE * sizes[who], min(FEWEST, len(found)))]
         for name in dict.fromkeys(names[w] for w in matches):
-            yield name, i, question
+            yield name, i
 
 
 @lru_cache(maxsize=1)

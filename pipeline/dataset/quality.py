@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from pipeline.dataset.answers import last_number
-from pipeline.dataset.chat import ChatTokenizer, prompt_text
-from pipeline.dataset.duplicates import near_groups
+from pipeline.dataset.chat import ChatTokenizer, prompt_ids, prompt_text
+from pipeline.dataset.duplicates import near_groups, shingles_of
 from pipeline.dataset.examples import Example, question_key
 from pipeline.dataset.leakage import leaks
 from pipeline.dataset.report import Lengths, PreparedReport, Rowlist
@@ -17,12 +17,14 @@ Progress = Callable[[float, float | None, str], None]
 Watch = Callable[[], None]
 BATCH = 512  # texts encoded at a time
 TINY_REASONING = 20  # characters
+CLOSE = 8  # tokens from a limit at which a prompt is counted once more, as a whole
 ENORMOUS = 4_000_000  # characters of one example
+_MARK = "QUESTION7MARK"
 
 
 def measure(examples: Sequence[Example], chat: ChatTokenizer, progress: Progress, watch: Watch) -> None:
     """Set the token lengths of prompts and completions (the end token included), batch by batch."""
-    known: dict[str, tuple[str, str]] = {}
+    around: dict[str, _Around] = {}
     enormous = [e for e in examples if _characters(e) > ENORMOUS]
     for e in enormous:  # no need to count exactly what is far too long
         e.prompt_tokens = len(e.question) // chat.longest_token
@@ -33,8 +35,14 @@ def measure(examples: Sequence[Example], chat: ChatTokenizer, progress: Progress
         watch()
         progress(start, len(examples), "counting tokens")
         batch = examples[start : start + BATCH]
-        for example, count in zip(batch, chat.counts([_prompt(chat, e, known) for e in batch]), strict=True):
-            example.prompt_tokens = count
+        if len(around) > 1000:
+            around.clear()
+        for example in batch:
+            if example.system not in around:
+                around[example.system] = _Around(chat, example.system, [e.question for e in batch[:20]])
+        counts = chat.counts([around[e.system].text(e.question) for e in batch])
+        for example, count in zip(batch, counts, strict=True):
+            example.prompt_tokens = count + around[example.system].tokens
         with_answer = [e for e in batch if e.completion]
         counts = chat.counts([e.completion + chat.end for e in with_answer if e.completion])
         for example, count in zip(with_answer, counts, strict=True):
@@ -49,6 +57,7 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
     if data.drop_duplicates:
         examples = _without_duplicates(examples, report)
     measure(examples + (test or []), chat, progress, watch)
+    _recount_close_calls(examples, chat, max_length, max_completion_tokens)
     can_sft, can_grpo = _abilities(examples, report, max_length, max_completion_tokens)
     usable = [i for i in range(len(examples)) if can_sft[i] or can_grpo[i]]
     if data.limit and len(usable) > data.limit:
@@ -58,8 +67,6 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
                 report.drop("limit", examples[i].row, examples[i].question)
         usable = [i for i in usable if i in chosen]
     _notice(examples, usable, report)
-    for name, i, words in leaks([examples[i].question for i in usable], progress, watch):
-        report.leakage.setdefault(name, Rowlist()).add(examples[usable[i]].row, words)
     describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
     if not usable:
         return {part: [] for part in PARTS}
@@ -78,20 +85,32 @@ def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_le
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _prompt(chat: ChatTokenizer, example: Example, known: dict[str, tuple[str, str]]) -> str:
-    """The rendered prompt. Rows differ in the question alone: the text around it is rendered once per system prompt."""
-    around = known.get(example.system)
-    if around is None:
-        mark = "QUESTION7MARK"
-        before, found, after = prompt_text(chat, {"system": example.system, "question": mark}).partition(mark)
-        plain = prompt_text(chat, {"system": example.system, "question": example.question})
-        fits = bool(found) and plain == before + example.question + after
-        around = known[example.system] = (before, after) if fits else ("", "")
-        if len(known) > 1000:
-            known.clear()
-    if around == ("", ""):
-        return prompt_text(chat, {"system": example.system, "question": example.question})
-    return around[0] + example.question + around[1]
+class _Around:
+    """The rendered prompt around a question, so that it is rendered and counted once for each system prompt.
+
+    Where a trial shows that prompts have as many tokens as the question and its surroundings apart, `text` is the
+    question alone and `tokens` the rest; otherwise `text` is the whole prompt.
+    """
+
+    def __init__(self, chat: ChatTokenizer, system: str, trial: Sequence[str]) -> None:
+        self._chat, self._system, self.tokens = chat, system, 0
+        self._before, found, self._after = self._whole(_MARK).partition(_MARK)
+        self._fits = bool(found) and all(self._before + q + self._after == self._whole(q) for q in trial)
+        self._apart = False
+        if self._fits:
+            extra = {n - m for n, m in zip(chat.counts([self._before + q + self._after for q in trial]),
+                                           chat.counts(trial), strict=True)}
+            self._apart = len(trial) >= 20 and len(extra) == 1
+            self.tokens = extra.pop() if self._apart else 0
+
+    def text(self, question: str) -> str:
+        """What is to be counted for a question, besides `tokens`."""
+        if self._apart:
+            return question
+        return self._before + question + self._after if self._fits else self._whole(question)
+
+    def _whole(self, question: str) -> str:
+        return prompt_text(self._chat, {"system": self._system, "question": question})
 
 
 def _characters(example: Example) -> int:
@@ -125,6 +144,15 @@ def _without_duplicates(examples: list[Example], report: PreparedReport) -> list
         else:
             report.drop("duplicate", example.row, f"as row {first}: {example.question}")
     return kept
+
+
+def _recount_close_calls(examples: Sequence[Example], chat: ChatTokenizer, max_length: int,
+                         max_completion_tokens: int) -> None:
+    """Count the prompts again as a whole where a few tokens decide whether a row fits."""
+    for e in examples:
+        room = max_length - e.prompt_tokens
+        if abs(room - e.completion_tokens) <= CLOSE or abs(room - max_completion_tokens) <= CLOSE:
+            e.prompt_tokens = len(prompt_ids(chat, {"system": e.system, "question": e.question}))
 
 
 def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: int, max_completion_tokens: int
@@ -174,8 +202,11 @@ def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: 
            report: PreparedReport, seed: int, progress: Progress, watch: Watch, test: list[Example] | None
            ) -> dict[str, list[Example]]:
     everything = [examples[i] for i in usable] + (test or [])
-    groups = near_groups([e.question for e in everything], report, progress, watch)
+    shingles = [shingles_of(e.question) for e in everything]
     count = len(usable)
+    for name, i in leaks(shingles[:count], progress, watch):
+        report.leakage.setdefault(name, Rowlist()).add(everything[i].row, everything[i].question)
+    groups = near_groups([e.question for e in everything], report, progress, watch, shingles)
     for group in groups:
         for i in group[1:]:
             if i < count:

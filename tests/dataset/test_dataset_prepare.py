@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset import saved
+from pipeline.dataset.chat import tokenise
 from pipeline.dataset.prepare import COLUMNS, load_benchmark, prepare_parts, read_part
 from pipeline.dataset.split import part_sizes
 from pipeline.errors import DatasetError
@@ -200,3 +201,20 @@ def test_a_prepared_dataset_is_kept_reused_and_deleted(prepare, chat, jsonl, tmp
 def test_shares_use_every_row_and_never_more_than_there_are(usable, sizes):
     """30, 50, 10 and 10 %, rounded down; what is left goes to empty parts first, then to the largest."""
     assert list(part_sizes(Split(), usable).values()) == sizes
+
+
+def test_rows_that_do_not_fit_are_left_out_and_never_cut(chat, jsonl, tmp_path):
+    """A row that is one token too long for SFT and for GRPO is dropped; with one token more of room it is kept."""
+    rows = sums(3)
+    data = DataStep(source=jsonl(rows), split=Split(sft=3, grpo=0, validation=0, test=0))
+    lengths = []
+    for max_length in (5000, 0):
+        if not max_length:
+            max_length = max(lengths) - 1
+            data = data.model_copy(update={"split": Split(sft=2, grpo=0, validation=0, test=0)})
+        report = prepare_parts(data, chat, seed=1, max_length=max_length, max_completion_tokens=max_length // 2,
+                               out=tmp_path / str(max_length))
+        lengths = [len(tokenise(chat, r).input_ids) for r in read_part(tmp_path / str(max_length) / "sft.parquet")]
+    assert report.noticed.get("long_sft", report.dropped.get("too_long")).count == 1
+    assert len(lengths) == 2
+    assert max(lengths) <= max_length
