@@ -61,7 +61,7 @@ class PreviewSection:
         return self.show(data, model, training, max(1, int(row or 1) + by), view)
 
     def go(self, kind: str, data: str, model: str, training: str, row: float | None, view: str) -> tuple[Any, int]:
-        """The first row of a kind (or with a text), or the one after the shown row when that is one of them."""
+        """The longest or shortest row, or the first of a kind (or with a text): the next when one of them is shown."""
         try:
             choice = choice_of(self.shared, data, model, training)
             rows = load_view(choice.data, choice.chat)
@@ -73,6 +73,8 @@ class PreviewSection:
                 gr.Info(f"There is no such row among the {len(rows.numbers):,} rows that are looked at here.")
                 return gr.skip(), gr.skip()
             here = int(row or 1)
+            if kind in ("longest", "shortest"):
+                return self._show(choice, found[0], view, f"The {kind} of {len(found):,} rows. ")
             target = found[(found.index(here) + 1) % len(found)] if here in found else found[0]
             return self._show(choice, target, view, f"{found.index(target) + 1} of {len(found):,} such rows. ")
         except StudioError as error:
