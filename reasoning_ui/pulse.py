@@ -2,8 +2,9 @@
 
 Each event of a `gr.Timer` makes Gradio walk through all components for every output of every listener: with five
 listeners that kept half a core busy in an idle browser. This component asks Python once a second with one small
-request, and fires at once when a run's state changed (started, stopped, another stage), every few seconds while one
-only goes on, and not at all while nothing happens or nobody looks. It is used like a timer: `pulse(home).tick(…)`.
+request, and fires at once when a run's state changed (started, stopped, another stage), every 5 seconds while one only
+goes on (20 on the Live tab, which has its own way), and not at all while nothing happens or nobody looks. It is used
+like a timer: `pulse(home).tick(…)`.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ async function beat() {
   const now = await server.pulse({}).catch(() => null);
   asking = false;
   if (!now) return;
-  const late = performance.now() - fired > 5000;
+  const tab = document.querySelector("#shared-tab textarea, #shared-tab input")?.value;
+  const late = performance.now() - fired > (tab === "live" ? 20000 : 5000);
   if (now[0] === states && (now[1] === progress || !late)) return;
   [states, progress] = now;
   fired = performance.now();

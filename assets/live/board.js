@@ -6,7 +6,8 @@ const { Card } = await import("./card.js" + version);
 
 export class Board {
   constructor(live, root) {
-    Object.assign(this, { live, root, cards: new Map(), smoothing: 0, marks: [], runs: {}, cursor: null });
+    Object.assign(this, { live, root, cards: new Map(), smoothing: 0, marks: [], runs: {}, cursor: null,
+      waiting: new Set(), rest: 0 });
     this.onScreen = new IntersectionObserver(entries => this.scrolled(entries), { rootMargin: "150px" });
     new MutationObserver(() => this.recolour()).observe(document.body, { attributeFilter: ["class"] });
     this.isDark = dark();
@@ -80,8 +81,19 @@ export class Board {
       const card = this.cards.get(piece.chart);
       if (card && this.shownRuns().includes(piece.run)) { card.take(piece); card.readout(); changed.add(card); }
     }
-    if (!changed.size) return;
-    this.plotly().then(() => changed.forEach(card => card.later()));
+    for (const card of changed) this.waiting.add(card);
+    if (this.waiting.size) this.plotly().then(() => this.drawWaiting());
+  }
+
+  // New points are drawn at once while that is cheap. Drawing takes an eighth of the time at most: on a slow machine, or
+  // with many charts and runs on screen, curves follow every few seconds, while the numbers above them follow each tick.
+  drawWaiting() {
+    if (performance.now() < this.rest) return;
+    const started = performance.now();
+    let again = 0;
+    for (const card of this.waiting) { again += card.drawn ? 1 : 0; card.draw(); }
+    if (again) this.rest = started + Math.min(5000, 8 * (performance.now() - started) * again / this.waiting.size);
+    this.waiting.clear();
   }
 
   plotly() { return loadPlotly(this.live.page.files + this.live.settings.plotly).catch(error => { this.empty.textContent = error.message; this.empty.hidden = false; }); }

@@ -9,6 +9,8 @@ export class Card {
     this.legend = el("div", { class: "live-legend" });
     this.title = el("h4", {});
     this.logButton = el("button", { type: "button", class: "live-icon", "aria-pressed": "false", onclick: () => this.toggleLog() }, "log");
+    this.unzoom = el("button", { type: "button", class: "live-icon", hidden: true, title: "Show everything again",
+      onclick: () => window.Plotly.relayout(this.plot, { "xaxis.autorange": true, "yaxis.autorange": true }) }, "reset zoom");
     this.plot = el("div", { class: "live-plot", tabindex: 0, role: "img", onkeydown: event => this.key(event),
       onpointermove: event => this.moved(event), onpointerleave: () => board.point(null, null), onblur: () => board.point(null, null) });
     this.line = el("div", { class: "live-cursor", hidden: true });
@@ -16,7 +18,7 @@ export class Card {
     this.onUp = event => this.up(event);
     window.addEventListener("pointerup", this.onUp, true);
     this.root = el("article", { class: "live-card" },
-      el("header", {}, this.title, el("span", { class: "live-buttons" }, this.logButton,
+      el("header", {}, this.title, el("span", { class: "live-buttons" }, this.unzoom, this.logButton,
         el("button", { type: "button", class: "live-icon", title: "Download all values as CSV", onclick: () => board.csv(this) }, "CSV"),
         el("button", { type: "button", class: "live-icon", title: "Download the picture as PNG", onclick: () => this.png() }, "PNG"))),
       this.legend, el("div", { class: "live-frame" }, this.plot, this.line));
@@ -80,6 +82,7 @@ export class Card {
     if (this.spec.spread && runs.length === 1 && !this.board.smoothing) traces.unshift(...this.spread(runs[0], colours[0]));
     window.Plotly.react(this.plot, traces, this.layout(), { displayModeBar: false, responsive: false, doubleClick: "reset" });
     if (this.resized && this.drawn) window.Plotly.Plots.resize(this.plot);
+    if (!this.drawn) this.plot.on("plotly_relayout", () => this.zoomed());
     this.resized = false; this.drawn = true;
     this.legend.querySelectorAll("i").forEach((mark, i) => { mark.style.background = colours[i % colours.length]; });
     this.readout();
@@ -131,6 +134,8 @@ export class Card {
     const marked = this.board.marked;
     return marked && marked.stage === this.spec.stage ? [...marks, at(marked.step, "solid", this.board.colours()[0])] : marks;
   }
+
+  zoomed() { this.unzoom.hidden = this.plot.layout.xaxis.autorange !== false && this.plot.layout.yaxis.autorange !== false; }
 
   toggleLog() {
     this.log = !this.log;
