@@ -43,6 +43,7 @@ def source_html(title: str, sentence: str, sample: Sample) -> str:
     """What was found: kind, rows, columns, and what was noticed while reading."""
     rows = f"{sample.total:,} rows" if sample.total else (
         f"{len(sample.rows):,} rows" if sample.complete else f"more than {len(sample.rows):,} rows")
+    rows = "as many rows as you ask for" if sample.kind == "made here" else rows
     words = f"<p><b>{escape(title)}</b> · {escape(sample.kind)} · {rows} · {len(sample.columns):,} columns</p>"
     about = f'<p class="rs-about">{escape(sentence)}</p>' if sentence else ""
     notes = "".join(note(n) for n in sample.notes)

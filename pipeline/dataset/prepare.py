@@ -15,7 +15,7 @@ from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken, Rows
 from pipeline.dataset.mapping import SAMPLE, Mapping, guess_mapping
-from pipeline.dataset.quality import choose_and_split, describe_lengths, measure
+from pipeline.dataset.quality import choose_and_split, describe_lengths, measure, notice_rows
 from pipeline.dataset.report import PreparedReport
 from pipeline.dataset.saved import Card, card_of
 from pipeline.dataset.sources import DATASETS, open_named, open_source
@@ -53,6 +53,7 @@ def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length:
         parts = _demo_parts(data, scheme, seed, report)
         everything = [e for examples in parts.values() for e in examples]
         measure(everything, chat, progress, watch)
+        notice_rows(everything, report)
         describe_lengths(everything, report, max_length, max_completion_tokens)
     else:
         examples = collect(data, scheme, report, progress, watch)

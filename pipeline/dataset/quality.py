@@ -66,7 +66,7 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
             if i not in chosen:
                 report.drop("limit", examples[i].row, examples[i].question)
         usable = [i for i in usable if i in chosen]
-    _notice(examples, usable, report)
+    notice_rows([examples[i] for i in usable], report)
     describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
     if not usable:
         return {part: [] for part in PARTS}
@@ -80,6 +80,18 @@ def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_le
     report.completion = Lengths.of((e.completion_tokens for e in examples if e.completion), max_completion_tokens)
     if report.completion.count:
         report.suggested_max_completion_tokens = max(8, -(-report.completion.p95 // 8) * 8)
+
+
+def notice_rows(examples: Sequence[Example], report: PreparedReport) -> None:
+    """List the kept rows that deserve a look: no or very short reasoning, reasoning that ends in another number."""
+    for e in examples:
+        if not e.reasoning:
+            report.notice("no_reasoning", e.row, e.question)
+        elif len(e.reasoning) < TINY_REASONING:
+            report.notice("tiny_reasoning", e.row, e.reasoning)
+        if e.reasoning and e.reference and disagrees(e.reasoning, e.reference):
+            words = f"{last_number(e.reasoning)} in the reasoning, {e.reference} as the answer"
+            report.notice("disagrees", e.row, words)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -170,18 +182,6 @@ def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: 
         elif e.reference and not can_grpo[-1]:
             report.notice("long_grpo", e.row, words)
     return can_sft, can_grpo
-
-
-def _notice(examples: Sequence[Example], usable: Sequence[int], report: PreparedReport) -> None:
-    for i in usable:
-        e = examples[i]
-        if not e.reasoning:
-            report.notice("no_reasoning", e.row, e.question)
-        elif len(e.reasoning) < TINY_REASONING:
-            report.notice("tiny_reasoning", e.row, e.reasoning)
-        if e.reasoning and e.reference and disagrees(e.reasoning, e.reference):
-            words = f"{last_number(e.reasoning)} in the reasoning, {e.reference} as the answer"
-            report.notice("disagrees", e.row, words)
 
 
 def disagrees(reasoning: str, reference: str) -> bool:
