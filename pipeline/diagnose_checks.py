@@ -19,13 +19,14 @@ def findings(trace: Trace) -> list[Finding]:
 
 
 def rewards_zero(trace: Trace) -> Finding | None:
-    """The total reward has been zero since the start."""
+    """The total reward has been zero, or the same penalty for everything, since the start."""
     total = trace.grpo("reward/total")
-    if len(total) < FEW or any(abs(v) > 1e-9 for v in total.values):
+    if len(total) < FEW or max(total.values) > 1e-9 or max(total.values) - min(total.values) > 1e-9:
         return None
+    paid = "0" if abs(total.values[0]) < 1e-9 else f"{total.values[0]:g} (nothing but penalties)"
     return Finding(
         "rewards_zero", "serious", "No answer has earned any reward yet",
-        f"The total reward was 0 in all {total.last_step} steps, so there is nothing to learn from.",
+        f"The total reward was {paid} in all {total.last_step} steps, so there is nothing to learn from.",
         "Read some answers: if the tags are missing, train longer with SFT or add the reward for approximate format; "
         "if the answers are wrong, take easier questions.", trace.look("all", "newest"))
 

@@ -32,8 +32,9 @@ def show(home: StudioHome, seen: Seen) -> dict[str, Any]:
         return _only_changed({"head": {"state": "none", "runs": runs, "asked": run_id}}, seen)
     reader = RunReader(home.run(run_id))
     keys = live_data.metric_keys(reader)
-    parts = {"head": _head(home, run_id, reader, runs), "charts": charts.for_keys(keys),
-             "findings": live_findings.findings(home, run_id), "marks": home.marks(run_id)}
+    parts = {"head": _head(home, run_id, reader, runs), "charts": charts.for_keys(keys), "marks": home.marks(run_id)}
+    if "charts" in (seen.get("have") or {}) and not any(card[-1] == -1 for card in seen.get("cards", ())):
+        parts["findings"] = live_findings.findings(home, run_id)  # once the charts are there
     answer = _only_changed(parts, seen)
     states: dict[str, _RunNow] = {}
     if data := [d for card in seen.get("cards", ()) if (d := _card_data(home, states, card))]:

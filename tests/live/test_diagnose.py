@@ -1,6 +1,7 @@
 """The diagnosis: each problem is named on a trace that has it, and healthy traces stay silent."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,14 @@ def test_a_gradient_that_is_not_a_number_is_named() -> None:
     norm = trace.curves["grpo"]["optim/grad_norm"]
     trace.curves["grpo"]["optim/grad_norm"] = Curve(norm.steps, [*norm.raw[:-2], None, None])
     assert [f.kind for f in findings(trace)] == ["gradient_exploding"]
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "traces").glob("*.json")), ids=lambda p: p.stem)
+def test_recorded_runs_are_judged_as_people_judged_them(path: Path) -> None:
+    """Curves of real runs of the bundled model, each stored with the findings that fit it."""
+    recorded = json.loads(path.read_text())
+    curves = {stage: {k: Curve(*v) for k, v in found.items()} for stage, found in recorded["curves"].items()}
+    assert [f.kind for f in findings(Trace(curves, RECIPE))] == recorded["findings"]
 
 
 def test_slowness_is_measured_against_the_dry_run() -> None:

@@ -61,9 +61,10 @@ def add_steps(home: StudioHome, first: int, last: int, attempt: int = 1) -> None
 
 
 def test_a_page_that_has_everything_is_told_nothing(home: StudioHome) -> None:
-    """Charts first, then points, then silence."""
+    """Charts first, then points, then the diagnosis, then silence."""
     kept: dict[str, Any] = {}
     assert browser(home, kept)["charts"] and browser(home, kept)["data"]
+    assert list(browser(home, kept)) == ["findings", "have"]
     assert browser(home, kept) == {}
 
 
