@@ -1,0 +1,128 @@
+"""The form made from the recipe's fields, the shared choices, and what the header says to do next."""
+
+import json
+
+import pytest
+
+from pipeline.demo import demo_recipe
+from pipeline.errors import RecipeError
+from pipeline.model_check import ModelCheck
+from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
+from pipeline.run_state import RunState
+from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
+from reasoning_ui.header import chosen_data, chosen_model
+from reasoning_ui.next_step import missing_parts, next_step
+from reasoning_ui.review import problems_html
+from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
+from reasoning_ui.train_tab import _fill, _recipe
+from reasoning_ui.training_form import GOALS, SETTINGS, from_store, shown_of, stored, values_of
+
+
+def test_every_field_of_the_shown_steps_has_a_component_with_its_label_and_reason() -> None:
+    for setting in SETTINGS:
+        shown = component(setting, None if setting.optional else setting.info.get_default(call_default_factory=True))
+        assert shown.label == setting.info.title
+        assert setting.info.description and setting.info.description in str(getattr(shown, "info", ""))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), demo_recipe(1)], ids=["defaults", "demo"])
+def test_a_recipe_comes_back_unchanged_from_the_form(recipe: Recipe) -> None:
+    model, data, rewards, training = choices_of(recipe)
+    goal, shown = from_store(model, training)
+    assert _recipe(data, rewards, goal, shown) == recipe
+    assert recipe_of(model, data, rewards, training) == recipe
+
+
+def test_what_people_type_is_read_as_meant() -> None:
+    """5e-6 as text, an empty optional number, and layers separated by commas."""
+    goal, shown = shown_of({})
+    index = {(s.step, s.name): i for i, s in enumerate(SETTINGS)}
+    shown[index["grpo", "learning_rate"]] = " 3e-5 "
+    shown[index["sft", "max_steps"]] = None
+    shown[index["model", "revision"]] = "  "
+    shown[index["lora", "targets"]] = "q_proj, v_proj,"
+    recipe = _recipe("", "", goal, shown)
+    assert recipe.grpo.learning_rate == 3e-5 and recipe.sft.max_steps is None
+    assert recipe.model.revision is None and recipe.lora.targets == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(("goal", "flags"), GOALS.items())
+def test_the_goal_switches_the_stages(goal: str, flags: tuple[bool, bool]) -> None:
+    values = values_of(goal, shown_of({})[1])
+    assert (values["sft"]["enabled"], values["grpo"]["enabled"]) == flags
+    assert shown_of(values)[0] == goal
+
+
+def test_an_error_speaks_in_the_forms_labels() -> None:
+    with pytest.raises(RecipeError, match="GRPO > Learning rate: Input should be less"):
+        goal, shown = shown_of({"grpo": {"learning_rate": 5.0}})
+        _recipe("", "", goal, shown)
+    assert in_titles("nonsense.key: x") == "nonsense.key: x"
+
+
+def test_the_form_is_not_filled_by_its_own_changes_but_by_those_of_others() -> None:
+    model, _, _, training = choices_of(Recipe())
+    sent = json.dumps([model, training])
+    assert _fill(model, training, sent)[0] == {"__type__": "update"}
+    other = choices_of(demo_recipe(1))
+    assert _fill(other[0], other[3], sent)[0] == "SFT, then GRPO"
+
+
+def test_an_invalid_model_setting_is_kept_in_the_form_but_not_shared() -> None:
+    goal, shown = shown_of({"model": {"max_length": 3}})
+    model, training = stored(values_of(goal, shown))
+    assert model is None and "grpo" in json.loads(training)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"unknown": 1}', '{"source": 5}'])
+def test_what_the_browser_kept_from_elsewhere_falls_back_to_the_defaults(text: str) -> None:
+    assert model_step(text).source == "tiny"
+    assert data_step(text).source == "demo"
+    assert training_values(text) == {}
+
+
+def test_choosing_in_the_header_keeps_the_tags_and_drops_what_belonged_to_the_old_choice() -> None:
+    old = DataStep(source="a.csv", question="q", tags={"scheme": "think"}, config="main").model_dump_json()
+    new = data_step(chosen_data("gsm8k", old))
+    assert (new.source, new.question, new.config, new.tags.scheme) == ("gsm8k", None, None, "think")
+    assert model_step(chosen_model("  ", "")).source == "tiny"
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (2e-4, "2e-4"), (5e-6, "5e-6"), (0.0, "0"), (0.05, "0.05"), (1.5e-3, "1.5e-3")])
+def test_small_numbers_are_written_as_people_write_them(value: float, text: str) -> None:
+    assert short_number(value) == text and float(text) == value
+
+
+def test_bounds_are_told_where_they_help() -> None:
+    words = {(s.step, s.name): bounds_in_words(s) for s in SETTINGS}
+    assert words["lora", "rank"] == "(1 to 512)"
+    assert words["", "seed"] == "(0 or more)"
+    assert words["grpo", "temperature"] == "(above 0, to 5)"
+
+
+def test_what_comes_from_people_is_escaped() -> None:
+    assert "<script>" not in problems_html(["<script>alert(1)</script>"])
+
+
+GOOD = ModelCheck(None)
+
+
+@pytest.mark.parametrize(("state", "compared", "tab"), [
+    (RunState("running", stage="grpo", alive=True), False, "live"), (RunState("waiting"), False, "runs"),
+    (RunState("finished"), True, "compare"), (RunState("finished"), False, "export"),
+    (RunState("interrupted"), False, "runs"), (RunState("failed", reason="No memory."), False, "runs"),
+    (None, False, "train")])
+def test_the_next_step_follows_the_run(state: RunState | None, compared: bool, tab: str) -> None:
+    assert next_step((), state, any_runs=True, compared=compared).tab == tab
+
+
+def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_training() -> None:
+    assert next_step((), None, any_runs=False, compared=False).tab == "start"
+    broken = ModelCheck(None, ("No such model.",))
+    off = RewardsStep(functions=[RewardSpec(kind="format_exact", enabled=False)])
+    missing = missing_parts(broken, DataStep(source="/no/such.csv"), off)
+    assert [tab for _, tab in missing] == ["train", "data", "rewards"]
+    step = next_step(missing, None, any_runs=True, compared=False)
+    assert step.tab == "train" and "No such model." in step.missing[0]
+    assert missing_parts(GOOD, DataStep(), RewardsStep()) == ()

@@ -1,0 +1,167 @@
+"""What is found out about a model before any work, from hand-made folders; torch is never needed."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.hardware import Gpu, Hardware
+from pipeline.model_check import ModelCheck, check_model, trainable_parameters
+from pipeline.model_facts import read_facts
+from pipeline.recipe import ModelStep
+
+LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
+    "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 10,
+    "max_position_embeddings": 2048}
+CPU = Hardware(cpus=2, memory_gib=8, available_gib=6)
+H200 = Hardware(8, 128, 100, (Gpu(0, "NVIDIA H200", 140, 0.5, (9, 0)),), "575.1", None,
+                {"vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"})
+
+
+def tensors(layers: int = 2) -> dict[str, list[int]]:
+    """A Llama of 2 layers: 10×8 embeddings; per layer q 8×8, k and v 4×8, o 8×8, gate, up 16×8, down 8×16, norm 8."""
+    shapes = {"model.embed_tokens.weight": [10, 8]}
+    for i in range(layers):
+        at, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+        shapes |= {f"{at}.q_proj.weight": [8, 8], f"{at}.k_proj.weight": [4, 8], f"{at}.v_proj.weight": [4, 8],
+                   f"{at}.o_proj.weight": [8, 8], f"{mlp}.gate_proj.weight": [16, 8], f"{mlp}.up_proj.weight": [16, 8],
+                   f"{mlp}.down_proj.weight": [8, 16], f"model.layers.{i}.input_layernorm.weight": [8]}
+    return shapes
+
+
+def model_folder(folder: Path, config: dict[str, Any] | None = None, weights: bool = True,
+                 template: bool = True) -> str:
+    """Write a model folder whose safetensors file has a header only; gives its path."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(LLAMA | (config or {})))
+    if weights:
+        header = json.dumps({n: {"dtype": "BF16", "shape": s, "data_offsets": [0, 0]} for n, s in tensors().items()})
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    if template:
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
+    return str(folder)
+
+
+def problems(check: ModelCheck) -> str:
+    """All problems as one text."""
+    return " ".join(check.problems)
+
+
+def test_parameters_and_the_adapters_share_are_counted_from_the_shapes(tmp_path: Path) -> None:
+    """Per layer 64 + 32 + 32 + 64 + 3·128 + 8 (norm) = 584; twice, and 80 embeddings: 1,248 in all.
+
+    A rank-2 adapter has 2·(in + out) per layer: q 32, k 24, v 24, o 32, three of the MLP 48 each = 256; twice: 512.
+    With q_proj alone: 2·2·16 = 64.
+    """
+    facts = read_facts(model_folder(tmp_path / "m"))
+    assert facts.parameters == 1248
+    assert facts.linear_parameters == 2 * (64 + 32 + 32 + 64 + 3 * 128)
+    assert trainable_parameters(facts, 2, []) == 512
+    assert trainable_parameters(facts, 2, ["q_proj"]) == 64
+    assert (facts.layers, facts.kv_heads, facts.head_dim) == (2, 1, 4)
+
+
+def test_a_sound_folder_has_no_problems(tmp_path: Path) -> None:
+    check = check_model(ModelStep(source=model_folder(tmp_path / "m")), CPU, tmp_path)
+    assert check.ok and check.problems == ()
+
+
+def test_the_bundled_model_passes() -> None:
+    check = check_model(ModelStep(source="tiny"), CPU)
+    assert check.ok, check.problems
+    assert check.facts is not None and check.facts.size_bytes < 8_000_000
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ({"architectures": ["BertForMaskedLM"], "model_type": "bert"}, "not a causal language model"),
+    ({"architectures": []}, "names no architecture"),
+    ({"architectures": ["MadeUpForCausalLM"]}, "does not know the architecture MadeUpForCausalLM"),
+    ({"architectures": ["OwnForCausalLM"], "auto_map": {"AutoModel": "own.Own"}}, "brings its own Python code"),
+    ({"quantization_config": {"quant_method": "gptq"}}, "already quantised (GPTQ)"),
+    ({"quantization_config": {"quant_method": "awq"}}, "already quantised (AWQ)"),
+])
+def test_a_config_that_cannot_be_trained_is_refused_in_words(tmp_path: Path, config: dict[str, Any], says: str) -> None:
+    check = check_model(ModelStep(source=model_folder(tmp_path / "m", config)))
+    assert says in problems(check) and check.facts is None
+
+
+def test_pickled_weights_are_refused_and_the_converter_named(tmp_path: Path) -> None:
+    source = model_folder(tmp_path / "m", weights=False)
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"pickle")
+    said = problems(check_model(ModelStep(source=source)))
+    assert "pytorch_model.bin, a pickle" in said and "convert" in said
+
+
+def test_a_folder_without_weights_an_adapter_and_a_gguf_are_told_apart(tmp_path: Path) -> None:
+    assert "no weights" in problems(check_model(ModelStep(source=model_folder(tmp_path / "a", weights=False))))
+    adapter, gguf, empty = tmp_path / "b", tmp_path / "c", tmp_path / "d"
+    for folder in (adapter, gguf, empty):
+        folder.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+    (gguf / "model.gguf").write_bytes(b"GGUF")
+    assert "an adapter for owner/base" in problems(check_model(ModelStep(source=str(adapter))))
+    assert "GGUF" in problems(check_model(ModelStep(source=str(gguf))))
+    assert "has no config.json" in problems(check_model(ModelStep(source=str(empty))))
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\x00" * 8, struct.pack("<Q", 10**12) + b"{}", struct.pack("<Q", 4) + b"[1}]"])
+def test_damaged_weights_are_told_and_never_read_past_their_end(tmp_path: Path, content: bytes) -> None:
+    source = model_folder(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").write_bytes(content)
+    assert "is damaged" in problems(check_model(ModelStep(source=source)))
+
+
+def test_a_model_without_chat_template_is_offered_the_plain_one(tmp_path: Path) -> None:
+    source = model_folder(tmp_path / "m", template=False)
+    assert "Set the chat template to plain" in problems(check_model(ModelStep(source=source)))
+    assert check_model(ModelStep(source=source, chat_template="plain")).ok
+
+
+def test_a_sequence_longer_than_the_model_knows_names_the_limit(tmp_path: Path) -> None:
+    said = problems(check_model(ModelStep(source=model_folder(tmp_path / "m"), max_length=4096)))
+    assert "set it to 2048 or less" in said
+
+
+def test_weights_larger_than_memory_are_refused(tmp_path: Path) -> None:
+    """1,248 parameters in float32 take 4,992 bytes: more than a machine with a millionth of a GiB (1,074 bytes)."""
+    small = Hardware(cpus=1, memory_gib=1e-6, available_gib=1e-6)
+    assert "choose a smaller model" in problems(check_model(ModelStep(source=model_folder(tmp_path / "m")), small))
+
+
+def test_precisions_that_this_machine_cannot_do_are_refused(tmp_path: Path) -> None:
+    source = model_folder(tmp_path / "m")
+    assert "fp8 needs an NVIDIA GPU" in problems(check_model(ModelStep(source=source, precision="fp8"), CPU))
+    assert "needs bitsandbytes" in problems(check_model(ModelStep(source=source, precision="4bit"), CPU))
+    assert check_model(ModelStep(source=source, precision="fp8"), H200).ok
+    assert "2 GPUs are asked for and 1 found" in problems(check_model(ModelStep(source=source, gpus=2), H200))
+
+
+@pytest.mark.parametrize(("source", "says"), [
+    ("/no/such/folder", "There is no folder /no/such/folder"),
+    ("not a name!", "neither a folder on this machine nor a Hub id"),
+    ("owner/name", "the Hub cannot be reached"),
+])
+def test_a_model_that_cannot_be_found_is_told_with_what_to_do(source: str, says: str) -> None:
+    """The tests run offline, so an id that would be looked up on the Hub stands for a missing network."""
+    assert says in problems(check_model(ModelStep(source=source)))
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    ("GatedRepoError", "accept its conditions, log in with `hf auth login` or set HF_TOKEN"),
+    ("RepositoryNotFoundError", "There is no model owner/name on the Hub"),
+    ("RevisionNotFoundError", "has no revision 'v9'"),
+])
+def test_what_the_hub_refuses_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, error: str, says: str) -> None:
+    import httpx
+    from huggingface_hub import HfApi, errors
+
+    def refuse(self: HfApi, *args: object, **kwargs: object) -> None:
+        response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co/api/models/owner/name"))
+        raise getattr(errors, error)("refused", response=response)
+
+    monkeypatch.setattr(HfApi, "model_info", refuse)
+    assert says in problems(check_model(ModelStep(source="owner/name", revision="v9")))
