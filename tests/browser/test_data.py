@@ -1,0 +1,48 @@
+"""The Data tab in a real browser: upload, mapping, preview, loss mask, split; hostile texts stay text."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import expect
+
+EVIL = "<script>window.hit=1</script><img src=x onerror=window.hit=2>"
+PATIENCE = 120_000  # ms; the machine may be busy
+
+
+def write_rows(folder: Path) -> Path:
+    """Forty sums, the first with hostile texts, the columns with names that say little."""
+    rows = [{"ask": f"{EVIL if not i else ''} What is {i} + {i}?", "how": f"We add {i} and {i}, which makes {2 * i}.",
+             "out": 2 * i} for i in range(40)]
+    path = folder / "sums.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows) + '{"ask": "cut o', encoding="utf-8")
+    return path
+
+
+def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path: Path) -> None:
+    page.goto(app_url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)
+    page.locator("#tabs").get_by_role("tab", name="Data", exact=True).first.click()
+    expect(page.locator("#preview-html .chat-text")).to_be_visible(timeout=PATIENCE)
+
+    page.get_by_role("tab", name="Upload a file").click()
+    page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
+    expect(page.locator("#data-chosen")).to_contain_text("40 rows", timeout=PATIENCE)
+    expect(page.locator("#data-chosen")).to_contain_text("line 41 is not valid JSON")
+    expect(page.locator("#data-reasons")).to_contain_text("hold a question mark")
+    expect(page.locator("#preview-html")).to_contain_text("What is 0 + 0?", timeout=PATIENCE)
+
+    page.locator("#preview-next").click()
+    expect(page.locator("#preview-html .answer").last).to_have_text("2", timeout=PATIENCE)
+    page.locator("#preview-view").get_by_text("What is trained").click()
+    expect(page.locator("#preview-html .chat-text .trained")).to_contain_text("<answer>2</answer>", timeout=PATIENCE)
+    page.locator("#tag-scheme").get_by_text("<think>").click()
+    expect(page.locator("#preview-html .chat-text .trained")).to_contain_text("<think>", timeout=PATIENCE)
+
+    page.locator("#check-data").click()
+    expect(page.locator("#check-report")).to_contain_text("SFT (imitate)", timeout=PATIENCE)
+    report = page.locator("#check-report").inner_text()
+    assert re.search(r"41\s+rows in\s+40\s+rows kept\s+1\s+rows left out", report)
+    assert re.search(r"12\s+SFT \(imitate\)\s+20\s+GRPO \(practise\)\s+4\s+Validation \(curves\)\s+4\s+Test", report)
+    assert page.evaluate("window.hit") is None
