@@ -15,6 +15,7 @@ bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw resul
 	$(PYTHON) -m benchmarks.app_start
 	$(PYTHON) -m benchmarks.demo
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
+	$(PYTHON) -m benchmarks.data --out docs/results/data.json
 
 bench-gpu: ## the numbers that need an NVIDIA GPU
 	bash benchmarks/gpu.sh

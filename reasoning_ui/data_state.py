@@ -15,6 +15,7 @@ from pipeline.recipe import DataStep, GrpoStep, ModelStep
 from reasoning_ui.shared import Shared, data_step, model_step
 
 UPLOAD_SUFFIX = 120  # characters kept of an uploaded file's name
+LARGE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,17 @@ def check_path(shared: Shared, data: DataStep) -> None:
 
 
 def keep_upload(home: Path, path: str, name: str | None = None) -> Path:
-    """Move an uploaded file into the home, so that runs find it later; the same content is kept once."""
+    """Put an uploaded file into the home, so that runs find it later; the same content is kept once.
+
+    Of a file above LARGE_BYTES only the first bytes are read, and its time counts too: its rows are to show at once.
+    """
     source = Path(path)
+    status = source.stat()
     digest = hashlib.blake2b(digest_size=8)
     with source.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
+        digest.update(file.read(LARGE_BYTES))
+    if status.st_size > LARGE_BYTES:
+        digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
     target = home / "uploads" / digest.hexdigest() / (name or source.name)[-UPLOAD_SUFFIX:]
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

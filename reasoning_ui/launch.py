@@ -76,7 +76,7 @@ def serve(args: argparse.Namespace) -> None:
         server_name=host, server_port=port, auth=login, share=args.share,
         inbrowser=not args.no_browser and not on_space, theme=theme(), css_paths=list(CSS), head=HEAD,
         favicon_path=ICON, pwa=True, ssr_mode=False, run_history=False,
-        enable_monitoring=False, max_file_size="500mb", footer_links=[], quiet=not args.share, show_error=True)
+        enable_monitoring=False, max_file_size="1gb", footer_links=[], quiet=not args.share, show_error=True)
 
 
 def _login(text: str | None) -> tuple[str, str] | None:
