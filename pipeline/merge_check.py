@@ -74,9 +74,10 @@ def check_merge(base: str | Path, adapter: Path, merged: Path, prompts: Sequence
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    where = "cuda" if torch.cuda.is_available() else "cpu"
     one = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    one = PeftModel.from_pretrained(one, adapter).eval()
-    two = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
+    one = PeftModel.from_pretrained(one, adapter).eval().to(where)
+    two = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval().to(where)
     mean, largest, top = _compare(one, two, prompts[:CHECKED_PROMPTS])
     passed = mean <= MEAN_TOLERANCE and (answers is None or answers[0] >= EQUAL_NEEDED * answers[1])
     equal, asked = answers or (None, None)
@@ -90,8 +91,8 @@ def _compare(one: Any, two: Any, prompts: Sequence[list[int]]) -> tuple[float, f
     differences, spread, same, positions, largest = 0.0, 0.0, 0, 0, 0.0
     with torch.inference_mode():
         for ids in prompts:
-            x = one(torch.tensor([ids])).logits[0].float()  # (T, V)
-            y = two(torch.tensor([ids])).logits[0].float()
+            x = one(torch.tensor([ids], device=one.device)).logits[0].float()  # (T, V)
+            y = two(torch.tensor([ids], device=two.device)).logits[0].float()
             delta = (x - y).abs()
             largest = max(largest, float(delta.max()))
             differences += float(delta.mean()) * len(ids)

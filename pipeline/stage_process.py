@@ -4,7 +4,7 @@ On a GPU every stage gets one: Unsloth and vLLM patch libraries while they are i
 process ends, and a crash for want of memory then ends the stage, not the worker. With several GPUs, `accelerate launch`
 starts one such process per GPU; rank 0 alone writes to the run and hears stop requests.
 
-Its exit status is its answer: 0 done, 75 stopped on request, 1 failed; what failed is in the JSON file ANSWER.
+How it ended, other than well, is in the JSON file ANSWER: stopped on request, or which error with which words.
 """
 
 import json
@@ -22,7 +22,6 @@ from pipeline.errors import EngineError, StudioError
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import RunFolder, RunWriter
 
-STOPPED_EXIT = 75
 STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
 REQUEST = "STUDIO_STAGE_REQUEST"  # what an evaluation, a dry run or Ask was asked for, as JSON
@@ -75,8 +74,8 @@ def main(arguments: list[str]) -> int:
 
     try:
         stage_work(stage)(run)
-    except Stopped:
-        return STOPPED_EXIT
+    except Stopped as stopped:  # status 0: a launcher would end the other ranks at the first that fails
+        _tell(answer, stopped, is_main)
     except Exception as error:
         _tell(answer, error)
         raise
@@ -102,18 +101,20 @@ def stop_poll(folder: RunFolder) -> Callable[[], bool]:
     return asked
 
 
-def _tell(answer: Path, error: Exception) -> None:
+def _tell(answer: Path, error: Exception, is_main: bool = True) -> None:
+    if not is_main:
+        return
     kind = type(error).__name__
     text = str(error).strip() or kind
     answer.write_text(json.dumps({"kind": kind, "module": type(error).__module__, "text": text[-4000:]}))
 
 
 def _raise_answer(run: Run, status: int, answer: Path) -> None:
-    if status == 0:
-        return
     told = json.loads(answer.read_text()) if answer.is_file() else None
     answer.unlink(missing_ok=True)
-    if told is None and (status == STOPPED_EXIT or run.stop_requested()):
+    if status == 0 and told is None:
+        return
+    if told["kind"] == Stopped.__name__ if told else run.stop_requested():
         raise Stopped
     if told is None:
         raise EngineError(f"The process of stage {run.stage} ended without a word (status {status}): the log says "

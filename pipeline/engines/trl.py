@@ -127,13 +127,21 @@ def _train(run: Run, trainer: Any, watch: Watch) -> None:
         run.writer.drop_after(run.stage, step)
         if resume:
             run.event("info", f"Continues after step {step}.", step)
+    _load_on_plain_cpu(trainer)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    trainer.accelerator.wait_for_everyone()  # no rank leaves while rank 0 still writes
     if watch.stopped:
         if watch.is_main:
             run.event("info", f"Stopped after step {trainer.state.global_step}.", trainer.state.global_step)
         raise Stopped
     if watch.is_main:
         save_adapter(trainer.model, run.folder.adapter(run.stage))
+
+
+def _load_on_plain_cpu(trainer: Any) -> None:
+    """With several CPU ranks the device is `cpu:0`, onto which torch cannot load an optimizer's state."""
+    if trainer.args.device.type == "cpu":
+        trainer.args.__dict__["_setup_devices"] = torch.device("cpu")
 
 
 def save_adapter(model: Any, out: Path) -> None:
