@@ -35,13 +35,13 @@ class DryRun:
             self.stop = gr.Button("Stop", visible=False, elem_id="dry-stop", min_width=90)
         self.id = gr.Textbox("", visible="hidden", label="dry-run", interactive=True)
         self.seen = gr.Textbox("", visible="hidden", label="dry-run-seen")
-        self.progress = gr.HTML(elem_id="dry-progress", apply_default_css=False)
+        self.timer = gr.Timer(1.5, active=False)  # runs only while a dry run does
         self.report = gr.HTML(elem_id="dry-report", apply_default_css=False)
 
     def wire(self) -> None:
         """Connect the buttons and the timer."""
         s = self.shared
-        outputs = [self.progress, self.report, self.stop, self.seen]
+        outputs = [self.report, self.stop, self.timer, self.seen]
 
         def start(prompts: float, who: str, run: str, *choices: str) -> str:
             request: dict[str, Any] = {"prompts": max(1, min(256, int(prompts or 8)))}
@@ -59,8 +59,8 @@ class DryRun:
 
         asked = [self.prompts, self.model, s.run, s.model, s.data, s.rewards, s.training]
         self.start.click(guard(start), asked, self.id, **QUIET)
-        self.stop.click(guard(stop), self.id, self.progress, **QUIET)
-        gr.on([s.timer.tick, self.id.change, s.tab.change], show, [s.tab, self.id, self.seen], outputs,
+        self.stop.click(guard(stop), self.id, self.report, **QUIET)
+        gr.on([self.timer.tick, self.id.change], show, [s.tab, self.id, self.seen], outputs,
               trigger_mode="always_last", **QUIET)
         s.tab.change(self.newest, [s.tab, self.id], self.id, **QUIET)
 
@@ -77,17 +77,16 @@ class DryRun:
             state = jobs.state(self.shared.home, run)
             report = RunReader(self.shared.home.run(run)).status().get("dry_run") if state.state == "finished" else None
         except StudioError as error:
-            return [note(str(error), "bad"), "", gr.Button(visible=False), ""]
+            return [note(str(error), "bad"), gr.Button(visible=False), gr.Timer(active=False), ""]
         now = f"{run} {state.state} {state.words} {state.reason} {bool(report)}"
         if now == seen:
             return [gr.skip()] * 4
         going = state.state in ("waiting", "running", "stopping")
-        return [_progress(state), report_html(report) if report else "", gr.Button(visible=going), now]
+        html = report_html(report) if report else _progress(state)
+        return [html, gr.Button(visible=going), gr.Timer(active=going), now]
 
 
 def _progress(state: RunState) -> str:
-    if state.state == "finished":
-        return ""
     if state.state in ("running", "stopping"):
         share = f' value="{state.done / state.total:.3f}"' if state.total else ""
         bar = f'<progress aria-label="Dry run" max="1"{share}></progress>'

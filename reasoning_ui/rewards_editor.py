@@ -1,109 +1,94 @@
-"""The editor of one reward: name, weight, switch, its parameters as a form, and code with a live check."""
+"""The editor of one reward: a form made from the parameters' fields, and code with a live check.
 
+The form is one `gr.HTML` with plain inputs, not a component for every parameter of every kind: Gradio's page spends
+time on each output of each event, in proportion to all components of the app, and a hundred of them froze it for
+seconds.
+"""
+
+from collections.abc import Mapping
 from html import escape
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import gradio as gr
 
-from pipeline.errors import StudioError
+from pipeline.errors import RewardError, StudioError
 from pipeline.recipe import RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY
 from pipeline.rewards.base import Item
-from pipeline.rewards.custom import TEMPLATE, Check, Custom, check_code
+from pipeline.rewards.custom import Check, Custom, check_code
 from pipeline.tags import TagScheme, wrap
-from reasoning_ui.form import Setting, component, from_form, to_form
+from reasoning_ui.form import Setting, bounds_in_words
 from reasoning_ui.rewards_html import note, signed
 from reasoning_ui.rewards_state import changed, own_parameters
 
 HELPERS = ("`tag(text, name)` what the last tag of that name holds, or None · `number(text)` a float or None · "
            "`math_equal(a, b)` · `count_tokens(text)`. `re`, `math` and `json` can be imported; files, network and "
            "other packages cannot.")
+SEND = """
+element.addEventListener("change", event => {
+  if (!event.target.dataset.field) return;
+  const values = {};
+  element.querySelectorAll("[data-field]").forEach(field => {
+    values[field.dataset.field] = field.type === "checkbox" ? field.checked : field.value;
+  });
+  trigger("edited", {place: element.querySelector("form").dataset.place, values});
+});
+element.addEventListener("submit", event => event.preventDefault());
+"""
 
 
 class Editor:
-    """Components for one reward of any kind; the parameters of every kind are there, and one kind's are shown."""
+    """The form of the chosen reward, and the code editor, which is there for custom code."""
 
     def __init__(self, allow_custom: bool) -> None:
-        self.about = gr.HTML(elem_id="reward-about", apply_default_css=False)
-        with gr.Row():
-            self.name = gr.Textbox(label="Name", max_length=60, elem_id="reward-name", min_width=140,
-                                   info="Shown in tables and charts. Empty takes the kind.")
-            self.weight = gr.Number(label="Weight", elem_id="reward-weight", min_width=110,
-                                    info="The score is multiplied by this; a negative weight turns it round.")
-            self.enabled = gr.Checkbox(label="On", elem_id="reward-on", min_width=80,
-                                       info="Off keeps it, unused.")
-        self.groups: dict[str, gr.Group] = {}
-        self.parameters: dict[str, list[tuple[Setting, gr.components.Component]]] = {}
-        for kind, entry in LIBRARY.items():
-            with gr.Group(visible=False) as self.groups[kind]:
-                self.parameters[kind] = []
-                found = [Setting(f"reward-{kind}", n, f) for n, f in entry.parameters.model_fields.items()]
-                for start in range(0, len(found), 3):
-                    with gr.Row():
-                        for setting in found[start : start + 3]:
-                            self.parameters[kind].append((setting, _component(setting)))
-        with gr.Group(visible=False) as self.code_group:
+        self.form = gr.HTML(elem_id="reward-form", apply_default_css=False, js_on_load=SEND)
+        with gr.Group(visible=False) as self.group:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
-                                lines=12, max_lines=30, interactive=allow_custom)
+                                lines=10, max_lines=30, interactive=allow_custom)
             gr.Markdown(HELPERS)
             self.restore = gr.Button("Start again from the template", size="sm", elem_id="code-template")
-        self.check = gr.HTML(elem_id="code-check", apply_default_css=False)
         self.note = gr.HTML(elem_id="reward-note", apply_default_css=False)
-
-    @property
-    def values(self) -> list[gr.components.Component]:
-        """Everything a person edits, as inputs."""
-        own = [c for pairs in self.parameters.values() for _, c in pairs]
-        return [self.name, self.weight, self.enabled, self.code, *own]
 
     @property
     def outputs(self) -> list[Any]:
         """What `show` fills."""
-        return [self.about, *self.values, *self.groups.values(), self.code_group, self.check, self.note]
-
-    @property
-    def edits(self) -> list[Any]:
-        """The events that mean something was edited."""
-        events: list[Any] = [self.name.blur, self.name.submit, self.weight.blur, self.weight.submit, self.enabled.input,
-                             self.code.input]
-        for pairs in self.parameters.values():
-            for _, c in pairs:
-                events += [c.blur, c.submit] if isinstance(c, (gr.Number, gr.Textbox)) else [c.input]
-        return events
+        return [self.form, self.group, self.code, self.note]
 
     def show(self, step: RewardsStep, place: int) -> list[Any]:
         """Updates that show the reward at a place; an empty set shows nothing."""
         spec = step.functions[place] if 0 <= place < len(step.functions) else None
-        entry = LIBRARY.get(spec.kind) if spec else None
-        if spec is None or entry is None:
+        if spec is None or spec.kind not in LIBRARY:
             words = "Add a reward from the library above." if spec is None else f"There is no reward «{spec.kind}»."
-            hidden = [gr.update(visible=False)] * (len(self.groups) + 1)
-            return [note(words), *[gr.skip()] * len(self.values), *hidden, "", ""]
-        return [_about(spec), spec.name, spec.weight, spec.enabled, spec.code or "", *self._shown(spec),
-                *[gr.update(visible=kind == spec.kind and bool(self.parameters[kind])) for kind in self.groups],
-                gr.update(visible=spec.kind == "custom"), "", ""]
+            return [note(words), gr.update(visible=False), gr.skip(), ""]
+        custom = spec.kind == "custom"
+        return [form_html(spec, place), gr.update(visible=custom), spec.code or "" if custom else gr.skip(), ""]
 
-    def store(self, step: RewardsStep, place: int, values: list[Any]) -> RewardsStep:
-        """The step with what the components hold. Raises RewardError in words."""
-        spec = step.functions[place]
-        name, weight, enabled, code, *rest = values
-        own: dict[str, Any] = {}
-        at = 0
-        for kind, pairs in self.parameters.items():
-            if kind == spec.kind:
-                own = {s.name: from_form(s, v) for (s, _), v in zip(pairs, rest[at : at + len(pairs)], strict=True)}
-            at += len(pairs)
-        found = own_parameters(spec.kind, own)
-        return changed(step, place, name=(name or "").strip(), weight=weight, enabled=enabled, parameters=found,
-                       code=code if spec.kind == "custom" else None)
 
-    def _shown(self, spec: RewardSpec) -> list[Any]:
-        out: list[Any] = []
-        for kind, pairs in self.parameters.items():
-            for setting, _ in pairs:
-                value = spec.parameters.get(setting.name, setting.info.default) if kind == spec.kind else None
-                out.append(to_form(setting, value) if kind == spec.kind else gr.skip())
-        return out
+def with_values(step: RewardsStep, place: int, values: Mapping[str, Any]) -> RewardsStep:
+    """The step with what the form holds. Raises RewardError in words."""
+    if not 0 <= place < len(step.functions):
+        raise RewardError("This reward is no longer there: choose another.")
+    spec = step.functions[place]
+    fields = LIBRARY[spec.kind].parameters.model_fields
+    own = {name: _read(_setting(spec.kind, name), values.get(f"p-{name}")) for name in fields}
+    weight = str(values.get("weight", "")).strip()
+    return changed(step, place, name=str(values.get("name") or "").strip(), weight=weight or None,
+                   enabled=bool(values.get("enabled")), parameters=own_parameters(spec.kind, own))
+
+
+def form_html(spec: RewardSpec, place: int) -> str:
+    """Name, weight, switch and the parameters of a reward as a form."""
+    entry = LIBRARY[spec.kind]
+    rows = [
+        _row("name", "Name", f"Shown in tables and charts. Empty takes «{spec.kind}».",
+             f'type="text" maxlength="60" value="{escape(spec.name)}"'),
+        _row("weight", "Weight", "The score is multiplied by this; a negative weight turns it round.",
+             f'type="number" step="any" value="{spec.weight:g}"'),
+        _row("enabled", "On", "Off keeps it, unused.", f'type="checkbox"{" checked" if spec.enabled else ""}')]
+    for name, field in entry.parameters.model_fields.items():
+        rows.append(_parameter(_setting(spec.kind, name), spec.parameters.get(name, field.default)))
+    about = f'<p><b>{escape(entry.title)}.</b> <span class="rs-about">{escape(entry.sentence)}</span></p>'
+    return f'{about}<form class="r-form" data-place="{place}">{"".join(rows)}</form>'
 
 
 def check_html(spec: RewardSpec, scheme: TagScheme) -> str:
@@ -118,6 +103,9 @@ def check_html(spec: RewardSpec, scheme: TagScheme) -> str:
     return _check(found, list(texts))
 
 
+# ------------------------------------------------------------------------------------------------------------------
+
+
 def _check(found: Check, names: list[str]) -> str:
     printed = f"<pre>{escape(found.printed)}</pre>" if found.printed else ""
     if found.problem is not None:
@@ -127,22 +115,41 @@ def _check(found: Check, names: list[str]) -> str:
     return note(f"The code works: {marks}. {found.milliseconds:.0f} ms.", "good") + printed
 
 
-def template() -> str:
-    """The code that a new custom reward starts with."""
-    return TEMPLATE
+def _setting(kind: str, name: str) -> Setting:
+    return Setting(kind, name, LIBRARY[kind].parameters.model_fields[name])
 
 
-def _about(spec: RewardSpec) -> str:
-    entry = LIBRARY[spec.kind]
-    return f'<p><b>{escape(entry.title)}.</b> <span class="rs-about">{escape(entry.sentence)}</span></p>'
-
-
-def _component(setting: Setting) -> gr.components.Component:
-    extra = setting.info.json_schema_extra
-    default = setting.info.default
-    if isinstance(extra, dict) and extra.get("lines"):
-        return gr.Textbox(default, label=setting.label, info=setting.info.description, lines=int(str(extra["lines"])),
-                          elem_id=f"setting-{setting.step}-{setting.name}")
+def _read(setting: Setting, shown: Any) -> Any:
+    """A form value as a plain parameter; an empty number is None, which the parameter refuses in words."""
     if get_origin(setting.kind) is list:
-        default = list(default)
-    return component(setting, default)
+        return [line.strip() for line in str(shown or "").splitlines() if line.strip()]
+    if setting.kind in (int, float):
+        return shown if str(shown or "").strip() else None
+    return shown
+
+
+def _parameter(setting: Setting, value: Any) -> str:
+    name, text, kind = f"p-{setting.name}", setting.info.description or "", setting.kind
+    extra = setting.info.json_schema_extra
+    if kind is bool:
+        return _row(name, setting.label, text, f'type="checkbox"{" checked" if value else ""}')
+    if get_origin(kind) is not list and setting.choices:
+        options = "".join(f'<option{" selected" if c == value else ""}>{escape(c)}</option>' for c in get_args(kind))
+        return _row(name, setting.label, text, "", "select", options)
+    if get_origin(kind) is list:
+        return _row(name, setting.label, text, 'rows="4"', "textarea", escape("\n".join(value)))
+    if isinstance(extra, dict) and extra.get("lines"):
+        return _row(name, setting.label, text, f'rows="{extra["lines"]}"', "textarea", escape(str(value)))
+    if kind in (int, float):
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        return _row(name, setting.label, f"{text} {bounds_in_words(setting)}",
+                    f'type="number" step="{1 if kind is int else "any"}" value="{escape(shown)}"')
+    return _row(name, setting.label, text, f'type="text" value="{escape(str(value))}"')
+
+
+def _row(name: str, title: str, text: str, attributes: str, tag: str = "input", inner: str = "") -> str:
+    common = f'id="reward-{name}" data-field="{name}" aria-describedby="reward-{name}-help" {attributes}'
+    element = f"<{tag} {common}>" + ("" if tag == "input" else f"{inner}</{tag}>")
+    wide = ' class="wide"' if tag == "textarea" else ""
+    return (f'<div{wide}><label for="reward-{name}">{escape(title)}</label>'
+            f'<small id="reward-{name}-help">{escape(text.strip())}</small>{element}</div>')

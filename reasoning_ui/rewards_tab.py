@@ -22,7 +22,7 @@ from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_bench import Bench
 from reasoning_ui.rewards_dry import DryRun
-from reasoning_ui.rewards_editor import Editor, check_html
+from reasoning_ui.rewards_editor import Editor, check_html, with_values
 from reasoning_ui.rewards_html import note, set_html
 from reasoning_ui.shared import Shared, data_step, guard, rewards_step
 
@@ -48,10 +48,10 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     bench = Bench(shared)
     dry = DryRun(shared)
     files = _Files(shared, builder)
-    builder.wire(tab)
+    builder.wire()
     bench.wire(dry.id)
     dry.wire()
-    files.wire(tab)
+    files.wire()
 
 
 class _Builder:
@@ -83,11 +83,10 @@ class _Builder:
             step = RewardsStep()
             self.combining = [component(s, getattr(step, s.name)) for s in settings("rewards", skip=("functions",))]
 
-    def wire(self, tab: gr.Tab) -> None:
+    def wire(self) -> None:
         """Connect everything."""
         s, editor = self.shared, self.editor
         shown = [s.rewards, self.list, *editor.outputs]
-        edited = [s.rewards, s.data, self.list, *editor.values], [s.rewards, editor.note, editor.check]
         gr.on([self.preset.change, self.kind.change], _about, [self.preset, self.kind], self.about, **QUIET)
         self.use.click(guard(lambda name: self._chosen(PRESETS[name].step, 0)), self.preset, shown, **QUIET)
         self.add.click(guard(lambda now, kind: self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))),
@@ -97,13 +96,15 @@ class _Builder:
             button.click(guard(self._acting(act)), [s.rewards, self.list], shown, **QUIET)
         self.list.input(lambda now, place: editor.show(rewards_step(now), _place(place)), [s.rewards, self.list],
                         editor.outputs, **QUIET)
-        gr.on(editor.edits, self._store, *edited, trigger_mode="always_last", **QUIET)
-        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(self._store, *edited, **QUIET)
+        editor.form.edited(_store_form, s.rewards, [s.rewards, editor.note], **QUIET)
+        coded = [s.rewards, s.data, self.list, editor.code], [s.rewards, editor.note]
+        editor.code.input(_store_code, *coded, trigger_mode="always_last", **QUIET)
+        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(_store_code, *coded, **QUIET)
         gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
         gr.on([s.rewards.change, s.data.change], self._redraw, [s.tab, s.rewards, s.data, self.list],
-              [self.table, self.list, *self.combining], trigger_mode="always_last", **QUIET)
-        gr.on([tab.select, s.tab.change], self.reload, [s.tab, s.rewards, s.data, self.list],
-              self.outputs, trigger_mode="always_last", **QUIET)
+              [self.table, self.list], trigger_mode="always_last", **QUIET)
+        s.tab.change(self.reload, [s.tab, s.rewards, s.data, self.list], self.outputs, trigger_mode="always_last",
+                     **QUIET)
 
     def _allowed(self, kind: str) -> str:
         if kind == "custom" and not self.shared.allow_custom_code:
@@ -124,27 +125,13 @@ class _Builder:
         return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)),
                 *self.editor.show(step, place)]
 
-    def _store(self, now: str, data: str, place: str | None, *values: Any) -> list[Any]:
-        """What was edited, when it is right; otherwise why not, beside it."""
-        step, i = rewards_step(now), _place(place)
-        if not 0 <= i < len(step.functions):
-            return [gr.skip()] * 3
-        try:
-            new = self.editor.store(step, i, list(values))
-        except RewardError as error:
-            return [gr.skip(), note(f"Not taken over: {error}", "bad"), gr.skip()]
-        spec = new.functions[i]
-        check = check_html(spec, state.scheme_for(data_step(data))) if spec.kind == "custom" else ""
-        return [new.model_dump_json() if new != step else gr.skip(), "", check]
-
     def _redraw(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
         if here != "rewards":
-            return [gr.skip()] * (2 + len(self.combining))
+            return [gr.skip()] * 2
         step, scheme = rewards_step(now), state.scheme_for(data_step(data))
         chosen = str(min(_place(place), max(0, len(step.functions) - 1)))
-        values = [step.combine, step.scale]
         return [set_html(step, scheme, state.problem_of(step, scheme)),
-                gr.Radio(choices=state.choices_of(step), value=chosen if step.functions else None), *values]
+                gr.Radio(choices=state.choices_of(step), value=chosen if step.functions else None)]
 
     @property
     def outputs(self) -> list[Any]:
@@ -154,9 +141,9 @@ class _Builder:
     def reload(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
         """Everything, drawn again from the shared choice; skipped while another tab is open."""
         if here != "rewards":
-            return [gr.skip()] * (2 + len(self.combining) + len(self.editor.outputs))
+            return [gr.skip()] * len(self.outputs)
         step = rewards_step(now)
-        return [*self._redraw(here, now, data, place),
+        return [*self._redraw(here, now, data, place), step.combine, step.scale,
                 *self.editor.show(step, min(_place(place), max(0, len(step.functions) - 1)))]
 
 
@@ -174,7 +161,7 @@ class _Files:
             self.save = gr.DownloadButton("Download", elem_id="yaml-save")
             self.upload = gr.UploadButton("Open a file", file_types=[".yaml", ".yml"], elem_id="yaml-open")
 
-    def wire(self, tab: gr.Tab) -> None:
+    def wire(self) -> None:
         """Connect everything."""
         s = self.shared
 
@@ -196,7 +183,7 @@ class _Files:
         inputs, outputs = [s.tab, s.rewards, s.data, self.builder.list], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
             event(guard(act), given, s.rewards, **QUIET).success(self.builder.reload, inputs, outputs, **QUIET)
-        gr.on([s.rewards.change, tab.select, s.tab.change], show, [s.tab, s.rewards], [self.text, self.save],
+        gr.on([s.rewards.change, s.tab.change], show, [s.tab, s.rewards], [self.text, self.save],
               trigger_mode="always_last", **QUIET)
 
 
@@ -220,6 +207,29 @@ def _about(preset: str, kind: str) -> str:
 
 def _place(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
+
+
+def _store_form(now: str, event: gr.EventData) -> list[Any]:
+    """What the form holds, when it is right; otherwise why not, beside it."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    step = rewards_step(now)
+    try:
+        new = with_values(step, _place(str(sent.get("place", ""))), dict(sent.get("values") or {}))
+    except RewardError as error:
+        return [gr.skip(), note(f"Not taken over: {error}", "bad")]
+    return [new.model_dump_json() if new != step else gr.skip(), ""]
+
+
+def _store_code(now: str, data: str, place: str | None, code: str) -> list[Any]:
+    """The code as it is typed, and what the check says about it."""
+    step, i = rewards_step(now), _place(place)
+    if i >= len(step.functions) or step.functions[i].kind != "custom":
+        return [gr.skip()] * 2
+    try:
+        new = state.changed(step, i, code=code)
+    except RewardError as error:
+        return [gr.skip(), note(f"Not taken over: {error}", "bad")]
+    return [new.model_dump_json(), check_html(new.functions[i], state.scheme_for(data_step(data)))]
 
 
 def _store_combining(now: str, combine: str, scale: str) -> str:

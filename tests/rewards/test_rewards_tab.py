@@ -16,7 +16,7 @@ from pipeline.rewards.presets import PRESETS
 from pipeline.tags import SCHEMES
 from reasoning_ui import rewards_state as state
 from reasoning_ui.rewards_bench import split_texts
-from reasoning_ui.rewards_editor import check_html
+from reasoning_ui.rewards_editor import check_html, form_html, with_values
 from reasoning_ui.rewards_html import bench_html, set_html
 
 SCHEME = SCHEMES["reasoning"]
@@ -50,6 +50,29 @@ def test_a_new_custom_reward_starts_with_a_template_that_works() -> None:
     broken = state.changed(step, 0, code="def score(:\n  pass")
     assert "line 1" in check_html(broken.functions[0], SCHEME)
     assert "cannot be used" in str(state.problem_of(broken, SCHEME))
+
+
+@pytest.mark.parametrize("kind", LIBRARY)
+def test_the_form_of_every_kind_holds_its_defaults_and_reads_them_back(kind: str) -> None:
+    step, place = state.with_new(RewardsStep(functions=[]), kind)
+    html = form_html(step.functions[0], place)
+    values: dict[str, object] = {"name": "", "weight": "1", "enabled": True}
+    for name, field in LIBRARY[kind].parameters.model_fields.items():
+        assert f'for="reward-p-{name}"' in html and f'id="reward-p-{name}"' in html
+        default = field.default
+        values[f"p-{name}"] = "\n".join(default) if isinstance(default, list) else default if isinstance(
+            default, bool) else str(default)
+    assert with_values(step, 0, values) == step
+    with pytest.raises(RewardError, match="weight"):
+        with_values(step, 0, values | {"weight": ""})
+    with pytest.raises(RewardError, match="no longer there"):
+        with_values(step, 7, values)
+
+
+def test_the_form_escapes_what_people_write() -> None:
+    evil = '"><script>alert(1)</script>'
+    spec = RewardSpec(kind="text_match", name=evil[:60], parameters={"expected": evil})
+    assert "<script" not in form_html(spec, 0)
 
 
 def test_only_parameters_that_differ_from_the_defaults_are_kept() -> None:

@@ -1,0 +1,164 @@
+"""The Rewards tab in a real browser: compose, try on mutants, dry run, train, and find the same on the Live page."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunReader
+from pipeline.studio_home import StudioHome
+
+CODE = "def score(completion, reference, prompt): return len(completion) / 1000, 'its length'"
+SHORT_RUN = {
+    "name": "Rewards in the browser", "model": {"max_length": 512},
+    "data": {"split": {"sft": 16, "grpo": 16, "validation": 4, "test": 4}}, "sft": {"enabled": False},
+    "grpo": {"steps": 2, "num_generations": 4, "batch_size": 8, "max_completion_tokens": 48, "learning_rate": 1e-5},
+    "evaluate": {"enabled": False}}
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Open a tab, through the overflow menu where the screen is narrow."""
+    tab = page.locator("#tabs").get_by_role("tab", name=name, exact=True).first
+    if tab.is_visible():
+        tab.click()
+    else:
+        page.locator("#tabs .overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown button", has_text=name).click()
+
+
+def open_rewards(page: Any, url: str) -> None:
+    """Load the app and open the tab; the table is then drawn."""
+    page.goto(url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
+    open_tab(page, "Rewards")
+    expect(page.locator("#reward-set")).to_contain_text("format_exact")
+
+
+def choose(page: Any, box: str, words: str) -> None:
+    """Pick from a dropdown by its words."""
+    page.locator(f"{box} input").click()
+    page.get_by_role("option", name=words, exact=True).click()
+
+
+def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str) -> None:
+    open_rewards(page, app_url)
+    table = page.locator("#reward-set")
+    expect(table).to_contain_text("+9.5")
+    choose(page, "#reward-kind", "Length: Soft overlong punishment")
+    page.locator("#reward-add").click()
+    expect(table).to_contain_text("overlong")
+    expect(page.locator("#reward-form")).to_contain_text("Soft overlong punishment")
+    page.get_by_role("spinbutton", name="Weight").fill("2")
+    page.get_by_role("spinbutton", name="Weight").press("Tab")
+    expect(table.locator("tr", has_text="overlong")).to_contain_text("−2")
+    page.locator("#reward-name").fill("length")
+    page.locator("#reward-name").press("Tab")
+    expect(table.locator("tr", has_text="length")).to_contain_text("−2")
+    expect(table.locator("tr.total")).to_contain_text("−8")
+    page.locator("#reward-p-limit").fill("100")
+    page.locator("#reward-p-limit").press("Tab")
+    expect(page.locator("#reward-note")).to_contain_text("does not fit")
+    page.locator("#reward-p-buffer").fill("50")
+    page.locator("#reward-p-buffer").press("Tab")
+    expect(page.locator("#reward-note")).to_be_empty()
+    yaml = page.locator("#reward-yaml textarea")
+    expect(yaml).to_have_value(re.compile("limit: 100"))
+    page.locator("#reward-up").click()
+    expect(page.locator("#reward-list label").nth(3)).to_contain_text("4. length")
+    page.locator("#reward-remove").click()
+    expect(table).not_to_contain_text("length")
+    yaml.fill("- kind: format_exact\n- kind: text_match\n  name: says it\n  parameters: {mode: contains}\n")
+    page.locator("#yaml-load").click()
+    expect(table).to_contain_text("says it")
+    expect(page.locator("#reward-list label")).to_have_count(2)
+    expect(yaml).to_have_value(re.compile("combine: sum"))
+    yaml.fill("- kind: nonsense\n")
+    page.locator("#yaml-load").click()
+    expect(page.get_by_text("There is no reward 'nonsense'")).to_be_visible()
+    page.locator("#bench-gaming").click()
+    expect(page.locator("#bench-result")).to_contain_text("every number from 0 to 999» gets")
+    page.reload()
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
+    open_tab(page, "Rewards")
+    expect(table).to_contain_text("says it")
+
+
+def test_a_phone_shows_the_tab_in_its_width(chromium: Any, app_url: str) -> None:
+    phone = chromium.new_page(viewport={"width": 390, "height": 800})
+    phone.set_default_timeout(60_000)
+    open_rewards(phone, app_url)
+    phone.locator("#bench-mutants").click()
+    expect(phone.locator("#bench-result table")).to_be_visible()
+    phone.locator("#bench-result summary").first.click()
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    phone.close()
+
+
+@pytest.mark.timeout(900)
+def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_live_page(
+        page: Any, start_app: Callable[..., str], tmp_path: Path) -> None:
+    """The same names and values in the test bench, the dry run, the store and the Live page."""
+    home = StudioHome(tmp_path / "home")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(Recipe.parse(SHORT_RUN).to_yaml(), encoding="utf-8")
+    open_rewards(page, start_app(home.path))
+    open_tab(page, "Train")
+    page.get_by_role("button", name="The recipe as a file").click()
+    page.locator('#review input[type="file"]').set_input_files(recipe)
+    expect(page.locator("#setting-grpo-steps input")).to_have_value("2")
+
+    open_tab(page, "Rewards")
+    choose(page, "#reward-preset", "R1 style")
+    page.locator("#reward-use").click()
+    expect(page.locator("#reward-set")).to_contain_text("accuracy")
+    choose(page, "#reward-kind", "Custom: Custom Python")
+    page.locator("#reward-add").click()
+    code = page.locator("#reward-code .cm-content")
+    code.click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text("def score(: pass")
+    expect(page.locator("#reward-note")).to_contain_text("line 1")
+    code.click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text(CODE)
+    expect(page.locator("#reward-note")).to_contain_text("The code works")
+    page.locator("#reward-name").fill("brevity")
+    page.locator("#reward-name").press("Tab")
+    expect(page.locator("#reward-set")).to_contain_text("brevity")
+
+    page.locator("#bench-mutants").click()
+    expect(page.locator("#bench-result")).to_contain_text("mutants score less than the original")
+    expect(page.locator("#bench-result thead")).to_contain_text("brevity")
+    page.locator("#reward-list label", has_text="accuracy").click()
+    page.locator("#reward-remove").click()
+    expect(page.locator("#reward-set")).not_to_contain_text("accuracy")
+    page.locator("#bench-mutants").click()
+    expect(page.locator("#bench-result .rs-warn")).to_contain_text("«wrong answer»")
+
+    page.locator("#dry-prompts input").fill("2")
+    page.locator("#dry-start").click()
+    expect(page.locator("#dry-report .r-charts")).to_contain_text("brevity", timeout=300_000)
+    expect(page.locator("#dry-report .rs-note")).to_be_visible()
+
+    open_tab(page, "Train")
+    page.locator("#start-training").click()
+    deadline = time.monotonic() + 400
+    values: list[dict[str, Any]] = []
+    while len(values) < 2 and time.monotonic() < deadline:
+        time.sleep(1)
+        runs = [row["id"] for row in home.known_runs() if row["kind"] == "train"]
+        values = RunReader(home.run(runs[0])).metric("reward_raw/brevity") if runs else []
+    assert len(values) == 2
+    folder = home.run(runs[0])
+    group = RunReader(folder).groups_at("grpo", 1)[0]
+    completion = RunReader(folder).completions_of(group["id"])[0]
+    assert completion["rewards"]["brevity"] == pytest.approx(min(1.0, len(completion["text"]) / 1000))
+    assert folder.recipe().rewards.functions[1].code == CODE
+    open_tab(page, "Live")
+    page.locator(".live-legend", has_text="brevity").first.wait_for(timeout=120_000)
+    page.locator(f"text={values[-1]['value']:.2f}").first.wait_for()
