@@ -24,8 +24,7 @@ const files = config.root.replace(/\\/$/, "") + (config.api_prefix || "/gradio_a
 const settings = SETTINGS;
 import(files + settings.assets + "/main.js?v=" + settings.version)
   .then(page => page.mount({element, server, props, watch, settings, files,
-                            choose: run => trigger("choose", {run: run}),
-                            listen: name => trigger("opened", {name: name})}))
+                            choose: run => trigger("choose", {run: run})}))
   .catch(error => { element.textContent = "The Live page could not be loaded: " + error; });
 """
 
