@@ -1,5 +1,6 @@
 """The model card of the bundled tiny model, filled in with how it was made."""
 
+from dataclasses import dataclass
 from typing import Any
 
 _CARD = """\
@@ -19,12 +20,14 @@ training shows. It knows nothing else.
 
 ## How it was made
 
-From scratch, by `python -m pipeline.tiny_model`, on text made by this project's own seeded generator
-(`pipeline/dataset/demo.py`, `demo_text.py`). No other data and no other model went into it.
+From scratch, on text made by this project's own seeded generator (`pipeline/dataset/demo.py`, `demo_text.py`). No
+other data and no other model went into it.
+
+    {command}
 
 {table}
 
-Trained on {device} in {seconds:.0f} seconds (data included); last loss {loss:.4f}.
+Made on {device} in {seconds:.0f} seconds, data included: {done:,} steps, last loss {loss:.4f}.
 
 - **Problems**: one to four operations (+, -, *, /) on whole numbers up to 400, in five kinds of story and four layouts.
 - **Answers**: {direct:.0%} of them are given at once with no work, the others show every step. The base can do both and
@@ -48,11 +51,22 @@ English templates only; whole numbers up to 400; four steps at most. Anything el
 """
 
 
-def model_card(settings: dict[str, Any], parameters: int, device: str, seconds: float, loss: float) -> str:
-    """Markdown with Hub front matter. `seconds` is the wall time of the whole making."""
+@dataclass(frozen=True)
+class Making:
+    """How a model came about: `seconds` is the wall time of the whole making, `steps` how many were done."""
+
+    command: str
+    device: str
+    seconds: float
+    steps: int
+    loss: float
+
+
+def model_card(settings: dict[str, Any], parameters: int, making: Making) -> str:
+    """Markdown with Hub front matter."""
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return _CARD.format(
-        parameters=parameters, table=f"| setting | value |\n|---|---|\n{rows}", seconds=seconds, loss=loss,
-        device="a GPU" if device == "cuda" else "a CPU", direct=settings["direct_share"],
-        vocabulary=settings["vocabulary"],
+        parameters=parameters, table=f"| setting | value |\n|---|---|\n{rows}", command=making.command,
+        seconds=making.seconds, done=making.steps, loss=making.loss, device=making.device,
+        direct=settings["direct_share"], vocabulary=settings["vocabulary"],
     )

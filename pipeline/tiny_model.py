@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from pipeline.dataset.demo_text import DIRECT_SHARE, Message, pretrain_chats
-from pipeline.tiny_card import model_card
+from pipeline.tiny_card import Making, model_card
 
 CHUNK = 10_000  # chats made and encoded at a time
 PROMPT_WEIGHT = 0.1  # how much a token of the question counts in the loss, against 1 for the answer
@@ -44,8 +44,8 @@ class Settings:
     """What the model is made with; written into its card."""
 
     seed: int = 0
-    steps: int = 4000
-    examples: int = 400_000
+    steps: int = 3900
+    examples: int = 500_000
     batch_tokens: int = 65_536
     learning_rate: float = 4e-3
     hidden: int = 128
@@ -137,8 +137,8 @@ def weighted_loss(model: LlamaForCausalLM, ids: torch.Tensor, prompts: torch.Ten
 
 
 def train(model: LlamaForCausalLM, batches: list[tuple[torch.Tensor, torch.Tensor]], settings: Settings,
-          device: str) -> float:
-    """Train in place; returns the mean loss of the last steps. Prints a line now and then."""
+          device: str) -> tuple[float, int]:
+    """Train in place; returns the mean loss of the last steps and their number. Prints a line now and then."""
     model.to(device).train()
     batches = [(ids.to(device), prompts.to(device)) for ids, prompts in batches]
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -164,7 +164,7 @@ def train(model: LlamaForCausalLM, batches: list[tuple[torch.Tensor, torch.Tenso
         if step % 100 == 0:
             mean = torch.stack(recent).mean().item()
             print(f"step {step}  {time.monotonic() - start:.0f} s  {share:.0%}  loss {mean:.4f}", flush=True)
-    return torch.stack(recent).mean().item() if recent else float("nan")
+    return torch.stack(recent).mean().item() if recent else float("nan"), step
 
 
 def _progress(step: int, seconds: float, settings: Settings) -> float:
@@ -191,6 +191,14 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, out: Path, card: str) ->
     (out / "README.md").write_text(card, encoding="utf-8")
 
 
+def command_line(settings: Settings) -> str:
+    """The command that makes a model with these settings; only what differs from the defaults is named."""
+    default = asdict(Settings())
+    options = [f" --{name.replace('_', '-')} {value}" for name, value in asdict(settings).items()
+               if value != default[name]]
+    return f"python -m pipeline.tiny_model --out FOLDER{''.join(options)}"
+
+
 def build(out: Path, settings: Settings, device: str = "auto") -> float:
     """Make the whole model folder; returns the final loss. The same seed gives the same data and the same start."""
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -201,8 +209,10 @@ def build(out: Path, settings: Settings, device: str = "auto") -> float:
     model = build_model(settings)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters:,} parameters, {len(batches):,} batches, {time.monotonic() - start:.0f} s so far", flush=True)
-    loss = train(model, batches, settings, device)
-    save(model, tokenizer, out, model_card(asdict(settings), parameters, device, time.monotonic() - start, loss))
+    loss, steps = train(model, batches, settings, device)
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    making = Making(command_line(settings), name, time.monotonic() - start, steps, loss)
+    save(model, tokenizer, out, model_card(asdict(settings), parameters, making))
     print(f"wrote {out} in {time.monotonic() - start:.0f} s", flush=True)
     return loss
 

@@ -2,8 +2,8 @@
 
 It shows angle brackets, several pairs of tags and many system prompts, but never the tags that SFT is to teach: a
 frozen embedding cannot learn tokens that pre-training never showed, while a pair seen before would leave nothing to
-teach. Most answers are given at once, the others with every step, whatever the system prompt says: the model can do
-both and prefers neither for a reason.
+teach. Half of the answers are given at once, the others with every step, whatever the system prompt says: the model
+can do both and prefers neither for a reason.
 """
 
 import random
@@ -13,7 +13,7 @@ from pipeline.dataset.demo import HASTY_NOTES, ITEMS, NAMES, Problem, make_probl
 
 Message = dict[str, str]
 
-DIRECT_SHARE = 0.65
+DIRECT_SHARE = 0.5
 """Share of the problems that are answered without any work."""
 
 TAG_NAMES = ("work", "result", "steps", "final", "notes", "value", "scratch", "total", "draft", "number", "way", "plan",
