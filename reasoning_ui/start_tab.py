@@ -48,7 +48,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             with gr.Column(min_width=150, elem_classes="rs-step"):
                 gr.Button(title, size="sm").click(lambda name=name: go_to(name), None, shared.tabs, **QUIET)
                 gr.Markdown(text)
-    followed = gr.Textbox("", visible="hidden", label="followed-run")
+    followed = shared.extras["followed"]
     outputs = [shared.run, followed, shared.tabs, shared.model, shared.data, shared.rewards, shared.training]
     start.click(guard(lambda: start_demo(shared)), None, outputs, concurrency_limit=1, api_visibility="private")
     shared.timer.tick(lambda run, here: finish(shared, run, here), [followed, shared.tab], [followed, shared.tabs],

@@ -98,7 +98,7 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     gr.on([*edits, *(box.change for box in choices), tab.select], lambda *a: _review(shared, *a),
           [shared.data, shared.rewards, *form.all], shown, trigger_mode="always_last", **QUIET)
     start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
-                [shared.run, shared.tabs], concurrency_limit=1, api_visibility="private")
+                [shared.run, shared.extras["followed"], shared.tabs], concurrency_limit=1, api_visibility="private")
     for number, button in enumerate(offers):
         button.click(guard(lambda *a, n=number: _apply_offer(n, *a)), [shared.data, shared.rewards, *form.all],
                      [shared.model, shared.training], api_visibility="private")
@@ -166,12 +166,13 @@ def _about(data: str, rewards: str) -> str:
             f"{escape(data_step(data).tags.scheme)} · <b>Rewards:</b> {escape(labels)}</div>")
 
 
-def _start(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, Any]:
+def _start(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str, Any]:
     recipe = _recipe(data, rewards, goal, values)
     check = check_model(recipe.model, checks.hardware(), shared.home.path)
     if check.problems:
         raise RecipeError("\n".join(check.problems))
-    return jobs.start(shared.home, recipe), go_to("live")
+    run = jobs.start(shared.home, recipe)
+    return run, run, go_to("live")
 
 
 def _changed(recipe: Recipe, changes: dict[tuple[str, str], Any]) -> tuple[str, str]:
