@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli_data, cli_rewards, cli_runs
+from pipeline import cli_data, cli_export, cli_rewards, cli_runs
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
 from pipeline.mirror import open_home
 from pipeline.studio_home import default_home
@@ -88,6 +88,7 @@ def _add_run_commands(add: Callable[[str, Command, str], argparse.ArgumentParser
     sub = add("compare", cli_runs.compare, "the comparison of a run's models, from its stored answers")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--benchmark", help="which questions (default: the held-out test)")
+    cli_export.add_arguments(add("export", cli_export.run_export, "a run's model, adapter, GGUF file, script; upload"))
 
 
 def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
