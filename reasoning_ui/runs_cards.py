@@ -15,6 +15,7 @@ CSS = """
 .runs-list { display: flex; flex-direction: column; gap: 8px; }
 .runs-card { display: block; width: 100%; text-align: left; border: 1px solid var(--rs-line); border-radius: 10px;
   padding: 10px 14px; background: var(--background-fill-primary); color: var(--body-text-color); cursor: pointer; }
+.runs-card * { pointer-events: none; }
 .runs-card:hover { background: var(--background-fill-secondary); }
 .runs-card[aria-pressed="true"] { outline: 2px solid #4f46e5; }
 .runs-card:focus-visible { outline: 3px solid #818cf8; }
@@ -26,13 +27,31 @@ CSS = """
 .runs-table { width: 100%; border-collapse: collapse; font-size: 0.92em; }
 .runs-table th, .runs-table td { text-align: left; padding: 3px 8px; border-bottom: 1px solid var(--rs-line); }
 """
-# Keeps one root alive and refills it, so that a card that has the keyboard's focus keeps it.
+# Keeps every card's element alive and changes only what is new in it: a card under the mouse or with the keyboard's
+# focus stays that card while figures tick.
 SCRIPT = """
 const root = element.querySelector('.runs-list');
 const draw = () => {
-  const held = root.contains(document.activeElement) ? document.activeElement.dataset.run : null;
-  root.innerHTML = props.value || '';
-  if (held) root.querySelector(`[data-run="${CSS.escape(held)}"]`)?.focus();
+  const fresh = document.createElement('div');
+  fresh.innerHTML = props.value || '';
+  const cards = [...fresh.querySelectorAll(':scope > [data-run]')];
+  if (!cards.length) { root.innerHTML = fresh.innerHTML; return; }
+  const old = new Map([...root.querySelectorAll(':scope > [data-run]')].map(card => [card.dataset.run, card]));
+  let before = null;
+  for (const card of cards) {
+    let kept = old.get(card.dataset.run);
+    old.delete(card.dataset.run);
+    if (!kept) kept = card;
+    else {
+      if (kept.innerHTML !== card.innerHTML) kept.innerHTML = card.innerHTML;
+      const pressed = card.getAttribute('aria-pressed');
+      if (kept.getAttribute('aria-pressed') !== pressed) kept.setAttribute('aria-pressed', pressed);
+    }
+    const place = before ? before.nextSibling : root.firstChild;
+    if (kept !== place) root.insertBefore(kept, place);
+    before = kept;
+  }
+  while (before.nextSibling) before.nextSibling.remove();
 };
 watch('value', draw);
 root.addEventListener('click', event => {

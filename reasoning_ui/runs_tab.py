@@ -14,7 +14,7 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui import runs_cards
 from reasoning_ui.shared import Shared, choices_of, go_to, guard
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 RESUMABLE = ("stopped", "interrupted", "failed")
 
 

@@ -1,0 +1,106 @@
+"""The Runs tab in a real browser: cards tell the truth, and everything that can be done with a run works."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JOBS = Path(__file__).resolve().parents[1] / "jobs"
+
+
+@pytest.fixture
+def fake_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A home whose workers run the fake stages of tests/jobs."""
+    from pipeline.studio_home import StudioHome
+
+    monkeypatch.setenv("REASONING_STUDIO_STAGES", "fake_stages")
+    monkeypatch.setenv("PYTHONPATH", str(JOBS))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FAKE_STEP_SECONDS", "0.3")
+    home = StudioHome(tmp_path / "home")
+    yield home
+    home.write("DELETE FROM queue")
+    from pipeline import jobs, locks
+    for card in jobs.list_runs(home, kinds=None):
+        if pid := locks.holder(home.run(card.id).lock):
+            os.kill(pid, signal.SIGKILL)
+
+
+def start(home: Any, name: str, steps: int = 3000) -> str:
+    from pipeline import jobs
+    from pipeline.recipe import Recipe
+
+    return jobs.start(home, Recipe.parse({"name": name, "grpo": {"steps": steps}}))
+
+
+def open_runs(page: Any, url: str) -> None:
+    page.goto(url)
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    page.locator(".runs-card").first.wait_for()
+
+
+def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
+        fake_home: Any, start_app: Callable[..., str], page: Any) -> None:
+    from playwright.sync_api import expect
+
+    from pipeline import locks
+
+    first = start(fake_home, "First <b>bold</b>")
+    start(fake_home, "Second", 2)
+    open_runs(page, start_app(fake_home.path))
+    card = page.locator(f'[data-run="{first}"]')
+    expect(card).to_contain_text("● running")
+    expect(card).to_contain_text("First <b>bold</b>")
+    expect(page.locator(".runs-card", has_text="Second")).to_contain_text("Waiting for «First <b>bold</b>»")
+    card.click()
+    expect(card).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#runs-name input, #runs-name textarea").first).to_have_value("First <b>bold</b>")
+
+    page.locator("#runs-name input, #runs-name textarea").first.fill("Renamed")
+    page.locator("#runs-note textarea").fill("it learns")
+    page.get_by_role("button", name="Save name and note").click()
+    expect(card).to_contain_text("Renamed")
+    expect(card).to_contain_text("it learns")
+
+    os.kill(locks.holder(fake_home.run(first).lock) or 0, signal.SIGKILL)
+    expect(card).to_contain_text("interrupted", timeout=8000)
+    expect(page.locator(".runs-card", has_text="Second")).to_contain_text("✓ finished")
+    page.locator("#runs-resume").click()
+    expect(card).to_contain_text("● running")
+    page.locator("#runs-stop").click()
+    expect(page.locator("#runs-said")).to_contain_text("It stops")
+    expect(card).to_contain_text("stopped")
+
+    page.locator("#runs-delete").click()
+    expect(card).to_have_count(0)
+    page.locator("#runs-undo").click()
+    expect(card).to_contain_text("Renamed")
+    page.locator("#runs-duplicate").click()
+    expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
+
+
+def test_the_order_of_the_queue_is_changed_with_buttons(
+        fake_home: Any, start_app: Callable[..., str], page: Any) -> None:
+    from playwright.sync_api import expect
+
+    start(fake_home, "Busy")
+    start(fake_home, "One", 2)
+    two = start(fake_home, "Two", 2)
+    open_runs(page, start_app(fake_home.path))
+    page.locator(f'[data-run="{two}"]').click()
+    page.locator("#runs-earlier").click()
+    expect(page.locator("#runs-said")).to_contain_text("number 1 in the queue")
+
+
+def test_a_made_up_run_in_the_address_shows_no_file(start_app: Callable[..., str], fake_home: Any, page: Any) -> None:
+    from playwright.sync_api import expect
+
+    start(fake_home, "Real", 2)
+    url = start_app(fake_home.path)
+    page.goto(f"{url}?run=../../../../etc/passwd")
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    expect(page.locator("#runs-details")).to_contain_text("Choose a run")
+    expect(page.locator("body")).not_to_contain_text("root:x")
