@@ -17,7 +17,7 @@ from pipeline.dataset.prepare import prepare_parts
 from pipeline.dataset.report import PreparedReport
 from pipeline.dataset.sources import DATASETS
 from pipeline.errors import DatasetError, StudioError
-from pipeline.recipe import Split
+from pipeline.recipe import DataStep, Split
 from pipeline.run import Stopped
 from reasoning_ui.data_html import card_html, note, report_html
 from reasoning_ui.data_state import Choice, choice_of, with_limit
@@ -41,6 +41,8 @@ class CheckSection:
             self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
                                     elem_id=f"split-{name}", min_width=140)
                           for name, field in Split.model_fields.items()]
+        self.test = gr.Textbox(label="Separate test data (optional)", placeholder="gsm8k, a file, or owner/name",
+                               info=DataStep.model_fields["test_source"].description, elem_id="test-source")
         with gr.Row():
             self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
             self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
@@ -68,7 +70,8 @@ class CheckSection:
         s = self.shared
         edits = [event for number in self.split for event in (number.blur, number.submit)]
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
-        s.data.change(_show_split, s.data, self.split, **QUIET)
+        gr.on([self.test.blur, self.test.submit], _store_test, [s.data, self.test], s.data, **QUIET)
+        s.data.change(_show_split, s.data, [*self.split, self.test], **QUIET)
         work = self.run.click(self.check, [s.data, s.model, s.training, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop], concurrency_limit=2, api_visibility="private", show_progress="hidden")
@@ -171,9 +174,13 @@ def _store_split(now: str, *values: float | None) -> str:
     return data_step(now).model_copy(update={"split": Split(**shares)}).model_dump_json()
 
 
-def _show_split(data: str) -> list[float]:
-    split = data_step(data).split
-    return [getattr(split, part) for part in PARTS]
+def _store_test(now: str, source: str) -> str:
+    return data_step(now).model_copy(update={"test_source": (source or "").strip()[:1000] or None}).model_dump_json()
+
+
+def _show_split(data: str) -> list[Any]:
+    step = data_step(data)
+    return [*(getattr(step.split, part) for part in PARTS), step.test_source or ""]
 
 
 def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:

@@ -1,9 +1,10 @@
 """Which examples can be used, and for what: token lengths, duplicates, suspicious rows, leakage; then the split."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 
-from pipeline.dataset.answers import last_number
+from pipeline.dataset.answers import boxed_answer, last_number
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids, prompt_text
 from pipeline.dataset.duplicates import near_groups, shingles_of
 from pipeline.dataset.examples import Example, question_key
@@ -17,6 +18,7 @@ Progress = Callable[[float, float | None, str], None]
 Watch = Callable[[], None]
 BATCH = 512  # texts encoded at a time
 TINY_REASONING = 20  # characters
+ENDING = 200  # characters at the end of a reasoning where its result stands
 CLOSE = 8  # tokens from a limit at which a prompt is counted once more, as a whole
 ENORMOUS = 4_000_000  # characters of one example
 _MARK = "QUESTION7MARK"
@@ -185,10 +187,17 @@ def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: 
 
 
 def disagrees(reasoning: str, reference: str) -> bool:
-    """Whether the reasoning's last number is another one than a numeric reference."""
-    found = _number(last_number(reasoning))
+    """Whether a numeric reference is not the reasoning's last number (or box), nor any number near its end."""
+    found = _number(boxed_answer(reasoning) or last_number(reasoning))
     given = _number(reference.replace(",", "").strip("$% "))
-    return found is not None and given is not None and abs(found - given) > 1e-6 * max(1.0, abs(given))
+    if found is None or given is None or _same(found, given):
+        return False
+    tail = reasoning[-ENDING:].replace(",", "")
+    return not any(_same(float(n), abs(given)) for n in re.findall(r"\d+(?:\.\d+)?|\.\d+", tail))
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-6 * max(1.0, abs(b))
 
 
 def _number(text: str | None) -> float | None:
