@@ -170,7 +170,7 @@ def test_preparing_and_previewing_never_import_torch(jsonl):
         "print(sorted({'torch', 'transformers', 'trl'} & set(sys.modules)))\n"
     )
     environment = {**os.environ, "USE_TORCH": "0"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment,
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280, env=environment,
                           cwd=Path(__file__).resolve().parents[2])
     assert done.stdout.strip() == "[]", done.stderr
 
