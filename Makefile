@@ -13,7 +13,7 @@ test: ## everything
 
 bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw results in docs/results/
 	$(PYTHON) -m benchmarks.app_start
-	$(PYTHON) -m benchmarks.demo
+	$(PYTHON) -m benchmarks.demo_bars --out docs/results/demo.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json
 

@@ -55,7 +55,7 @@ def test_rows_are_unique_and_difficulty_runs_from_one_to_four_steps() -> None:
 
 
 def test_only_sft_rows_are_hasty_and_about_as_many_as_said() -> None:
-    """1,000 rows at 65 %: the standard error is 1.5 points, so within 8 points is more than five of them."""
+    """1,000 rows at 60 %: the standard error is 1.5 points, so within 8 points is more than five of them."""
     hasty = [row["reasoning"] in HASTY_NOTES for row in demo_rows("sft", 1000, 1)]
     assert abs(sum(hasty) / 1000 - HASTY_SHARE) < 0.08
     assert not any(row["reasoning"] in HASTY_NOTES for row in demo_rows("test", 200, 1))

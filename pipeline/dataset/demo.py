@@ -15,7 +15,7 @@ from pipeline.errors import DatasetError
 
 Part = Literal["pretrain", "sft", "grpo", "validation", "test"]
 
-HASTY_SHARE = 0.65
+HASTY_SHARE = 0.6
 """Share of the SFT rows that state the right answer and show no work."""
 
 STEP_WEIGHTS = {1: 0.25, 2: 0.35, 3: 0.25, 4: 0.15}
