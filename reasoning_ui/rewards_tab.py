@@ -71,6 +71,7 @@ class _Builder:
         self.table = gr.HTML(elem_id="reward-set", apply_default_css=False)
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
+                self.place = gr.Textbox("0", visible="hidden", label="reward-place")  # a Radio refuses a stale value
                 self.list = gr.Radio([], label="Rewards", elem_id="reward-list", info="Choose one to change it.")
                 with gr.Row():
                     self.up = gr.Button("Up", size="sm", elem_id="reward-up", min_width=60)
@@ -86,24 +87,24 @@ class _Builder:
     def wire(self) -> None:
         """Connect everything."""
         s, editor = self.shared, self.editor
-        shown = [s.rewards, self.list, *editor.outputs]
+        shown = [s.rewards, self.list, self.place, *editor.outputs]
         gr.on([self.preset.change, self.kind.change], _about, [self.preset, self.kind], self.about, **QUIET)
         self.use.click(guard(lambda name: self._chosen(PRESETS[name].step, 0)), self.preset, shown, **QUIET)
         self.add.click(guard(lambda now, kind: self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))),
                        [s.rewards, self.kind], shown, **QUIET)
         for button, act in ((self.remove, state.without), (self.up, lambda t, i: state.moved(t, i, -1)),
                             (self.down, lambda t, i: state.moved(t, i, 1))):
-            button.click(guard(self._acting(act)), [s.rewards, self.list], shown, **QUIET)
-        self.list.input(lambda now, place: editor.show(rewards_step(now), _place(place)), [s.rewards, self.list],
-                        editor.outputs, **QUIET)
+            button.click(guard(self._acting(act)), [s.rewards, self.place], shown, **QUIET)
+        self.list.input(lambda now, place: [place, *editor.show(rewards_step(now), _place(place))],
+                        [s.rewards, self.list], [self.place, *editor.outputs], **QUIET)
         editor.form.edited(_store_form, s.rewards, [s.rewards, editor.note], **QUIET)
-        coded = [s.rewards, s.data, self.list, editor.code], [s.rewards, editor.note]
+        coded = [s.rewards, s.data, self.place, editor.code], [s.rewards, editor.note]
         editor.code.input(_store_code, *coded, trigger_mode="always_last", **QUIET)
         editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(_store_code, *coded, **QUIET)
         gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
-        gr.on([s.rewards.change, s.data.change], self._redraw, [s.tab, s.rewards, s.data, self.list],
+        gr.on([s.rewards.change, s.data.change], self._redraw, [s.tab, s.rewards, s.data, self.place],
               [self.table, self.list], trigger_mode="always_last", **QUIET)
-        s.tab.change(self.reload, [s.tab, s.rewards, s.data, self.list], self.outputs, trigger_mode="always_last",
+        s.tab.change(self.reload, [s.tab, s.rewards, s.data, self.place], self.outputs, trigger_mode="always_last",
                      **QUIET)
 
     def _allowed(self, kind: str) -> str:
@@ -122,7 +123,7 @@ class _Builder:
 
     def _chosen(self, step: RewardsStep, place: int) -> list[Any]:
         """A new set with the reward at a place open in the editor."""
-        return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)),
+        return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)), str(place),
                 *self.editor.show(step, place)]
 
     def _redraw(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
@@ -180,7 +181,7 @@ class _Files:
             text = state.to_yaml(rewards_step(now))
             return [text, gr.DownloadButton(value=_written(text))]
 
-        inputs, outputs = [s.tab, s.rewards, s.data, self.builder.list], self.builder.outputs
+        inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
             event(guard(act), given, s.rewards, **QUIET).success(self.builder.reload, inputs, outputs, **QUIET)
         gr.on([s.rewards.change, s.tab.change], show, [s.tab, s.rewards], [self.text, self.save],

@@ -72,6 +72,7 @@ def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str) -> None:
     expect(page.locator("#reward-list label").nth(3)).to_contain_text("4. length")
     page.locator("#reward-remove").click()
     expect(table).not_to_contain_text("length")
+    expect(yaml).not_to_have_value(re.compile("length"))
     yaml.fill("- kind: format_exact\n- kind: text_match\n  name: says it\n  parameters: {mode: contains}\n")
     page.locator("#yaml-load").click()
     expect(table).to_contain_text("says it")
