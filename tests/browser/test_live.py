@@ -36,6 +36,12 @@ def url(start_app: Callable[..., str], home: StudioHome) -> str:
     return start_app(home.path)
 
 
+@pytest.fixture(autouse=True)
+def _patience(page: Any) -> None:
+    """A page draws nine charts at once: on a machine that is shared by many that takes its time."""
+    page.set_default_timeout(120_000)
+
+
 def test_plotly_is_loaded_when_the_live_tab_opens_and_not_before(page: Any, url: str) -> None:
     """4.8 MB that nobody waits for who only looks at the Start tab; without a choice the newest run is shown."""
     asked: list[str] = []
