@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
     """The running browser (a Playwright Browser)."""
     from playwright.sync_api import Error, expect, sync_playwright
 
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
@@ -65,7 +65,7 @@ def page(chromium: Any) -> Iterator[Any]:
     """A fresh page, 1280 by 900; afterwards it must not have logged an error or asked another host for anything."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     found = context.new_page()
-    found.set_default_timeout(60_000)
+    found.set_default_timeout(120_000)
     strangers: list[str] = []
     errors: list[str] = []
     found.on("request", lambda r: None if _is_local(r.url) else strangers.append(r.url))

@@ -28,8 +28,8 @@ def short_recipe() -> Recipe:
 
 def selected(page: Any, name: str) -> None:
     """Wait until a tab is the open one."""
-    expect(page.locator("#tabs").get_by_role("tab", name=name, exact=True).first).to_have_attribute(
-        "aria-selected", "true", timeout=PATIENCE_MS)
+    button = page.locator(f'#tabs button[role="tab"][data-tab-id="{name.lower()}"]').first
+    expect(button).to_have_attribute("aria-selected", "true", timeout=PATIENCE_MS)
 
 
 def test_a_recipe_file_trains_and_the_page_ends_on_the_comparison(page: Any, start_app: Callable[..., str],
@@ -37,7 +37,7 @@ def test_a_recipe_file_trains_and_the_page_ends_on_the_comparison(page: Any, sta
     file = tmp_path / "recipe.yaml"
     file.write_text(short_recipe().to_yaml(), encoding="utf-8")
     page.goto(start_app(tmp_path / "home"))
-    page.locator("#tabs").get_by_role("tab", name="Train", exact=True).first.click()
+    page.locator('#tabs button[role="tab"][data-tab-id="train"]').first.click()
     page.get_by_role("button", name="The recipe as a file").click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Open a recipe file").click()
