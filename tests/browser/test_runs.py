@@ -66,7 +66,7 @@ def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
     expect(card).to_contain_text("it learns")
 
     os.kill(locks.holder(fake_home.run(first).lock) or 0, signal.SIGKILL)
-    expect(card).to_contain_text("interrupted", timeout=8000)
+    expect(card).to_contain_text("interrupted")
     expect(page.locator(".runs-card", has_text="Second")).to_contain_text("✓ finished")
     page.locator("#runs-resume").click()
     expect(card).to_contain_text("● running")

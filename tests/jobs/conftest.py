@@ -40,7 +40,7 @@ def end_everything(home: StudioHome) -> None:
                 process.kill()
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait for a condition; fails with its last value after the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -49,7 +49,7 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return value
 
 
-def until_state(home: StudioHome, run_id: str, *states: str, seconds: float = 20.0) -> jobs.RunState:
+def until_state(home: StudioHome, run_id: str, *states: str, seconds: float = 60.0) -> jobs.RunState:
     """Wait until a run is in one of the states."""
     deadline = time.monotonic() + seconds
     while (now := jobs.state(home, run_id)).state not in states:

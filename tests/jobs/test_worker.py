@@ -123,7 +123,7 @@ def test_a_failure_becomes_a_sentence_and_a_remedy(home: StudioHome, what: str, 
     assert reason in now.reason and remedy in now.remedy
     (home.run(run_id).path / "misbehave").unlink()
     jobs.resume(home, run_id)
-    until_state(home, run_id, "running", seconds=5)
+    until_state(home, run_id, "running")
 
 
 def test_a_full_disk_pauses_and_the_run_goes_on_by_itself(home: StudioHome) -> None:
