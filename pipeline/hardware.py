@@ -110,7 +110,7 @@ def shortcomings(hardware: Hardware) -> list[str]:
     problems += _gpu_problems(hardware.gpus)
     missing = [name for name in GPU_PACKAGES if not hardware.has(name)]
     if missing:
-        problems.append(f"There is a GPU, but not {', '.join(missing)}: run `{GPU_COMMAND}` in the virtual environment, "
+        problems.append(f"A GPU, but no {', '.join(missing)}: run `{GPU_COMMAND}` in the virtual environment, "
                         "then start the app again. Until then training uses TRL and samples slowly.")
     problems += [f"{name} {hardware.packages[name]} is installed, but {wanted} is what works with the rest: "
                  f"run `{GPU_COMMAND}`." for name, wanted in GPU_PACKAGES.items()
