@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -49,6 +49,7 @@ def test_the_sign_flip_test_gives_fishers_count_for_darwins_maize():
     assert sign_flip(darwin) == pytest.approx(1726 / 32768, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_the_sign_flip_test_of_one_answer_a_question(gained, lost):
     assert sign_flip([1] * gained + [-1] * lost + [0] * 3) == pytest.approx(mcnemar(gained, lost), abs=1e-9)
@@ -92,6 +93,7 @@ def _majority_by_hand(answers, right, k):
     return total / math.comb(len(answers), k)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["7", "8", "9", "10", None]), min_size=1, max_size=9), st.data())
 def test_majority_at_k_is_the_mean_over_all_subsets(answers, data):
     right = [a == "7" for a in answers]
