@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from pipeline import tags
+from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.models import TINY_FOLDER
+from pipeline.rewards.answers import lenient_match
 from pipeline.tiny_model import Settings, build, encode_chunk, main, make_batches, render, train_tokenizer
 
 SMALL = Settings(steps=3, examples=200, batch_tokens=1024, hidden=32, layers=1, heads=2, intermediate=64,
@@ -99,3 +102,37 @@ def test_the_bundled_model_is_small_and_complete() -> None:
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"} <= set(sizes)
     assert sum(sizes.values()) <= 8_000_000
     assert json.loads((TINY_FOLDER / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
+def test_the_bundled_model_has_the_shape_and_the_pieces_that_the_default_settings_make() -> None:
+    config, made = json.loads((TINY_FOLDER / "config.json").read_text()), Settings()
+    assert (config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]) == (
+        made.hidden, made.layers, made.heads)
+    assert (config["intermediate_size"], config["vocab_size"]) == (made.intermediate, made.vocabulary)
+    digits, pieces = json.loads((TINY_FOLDER / "tokenizer.json").read_text())["pre_tokenizer"]["pretokenizers"]
+    assert digits == {"type": "Digits", "individual_digits": True}  # together what llama.cpp calls smollm
+    assert (pieces["type"], pieces["add_prefix_space"]) == ("ByteLevel", False)
+
+
+def test_the_bundled_card_says_how_it_was_made_and_what_it_is_not() -> None:
+    card = (TINY_FOLDER / "README.md").read_text()
+    for words in ("license: apache-2.0", "python -m pipeline.tiny_model", "one H200, shared with other jobs",
+                  "167 seconds", "2 cores", "mixed quality", "60% state", "smollm", "## Limits", "`<reasoning>`"):
+        assert words in card, words
+
+
+def test_the_bundled_model_can_calculate_a_little_and_knows_nothing_of_the_tags() -> None:
+    """20 greedy answers: none in the demo's format; 15-60 % of many are right, so at least 1 and at most 18 of 20."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    scheme, rows = tags.SCHEMES["reasoning"], demo_rows("test", 20, 11)
+    tokenizer = AutoTokenizer.from_pretrained(TINY_FOLDER)
+    prompts = [render([{"role": "system", "content": tags.system_prompt(scheme)},
+                       {"role": "user", "content": row["question"]}, {"role": "assistant", "content": ""}])[0]
+               for row in rows]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+    ids = AutoModelForCausalLM.from_pretrained(TINY_FOLDER).generate(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], do_sample=False, max_new_tokens=64)
+    texts = tokenizer.batch_decode(ids[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)
+    assert not any(tags.parse(scheme, text).well_formed for text in texts)
+    assert 1 <= sum(lenient_match(text, row["answer"]) for text, row in zip(texts, rows, strict=True)) <= 18
