@@ -14,4 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # models under ten million parame
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever asks for the default home gets one that is thrown away."""
     monkeypatch.setenv("REASONING_STUDIO_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SPACE_ID", raising=False)
+    for name in ("SPACE_ID", "REASONING_STUDIO_NO_CUSTOM_CODE"):
+        monkeypatch.setenv(name, "")  # so that what a test sets through the app is undone too
+        monkeypatch.delenv(name)

@@ -81,7 +81,7 @@ def test_what_people_say_is_kept(home: StudioHome) -> None:
 def test_a_lock_ends_with_its_process_and_not_with_its_forked_child(tmp_path: Path) -> None:
     """The child of the lock's holder lives on for a minute; the lock is free as soon as the holder is killed."""
     code = ("import os, sys, time; from pathlib import Path; from pipeline import locks; "
-            "print(locks.take(Path(sys.argv[1])), flush=True); pid = os.fork(); time.sleep(60)")
+            "taken = locks.take(Path(sys.argv[1])); os.fork() and print(taken, flush=True); time.sleep(60)")
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE, text=True,
                               cwd=Path(locks.__file__).parent.parent, start_new_session=True)
     assert holder.stdout is not None and holder.stdout.readline().strip() == "True"
