@@ -16,12 +16,16 @@ bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw resul
 	$(PYTHON) -m benchmarks.demo_bars --out docs/results/demo.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json
+	$(PYTHON) -m benchmarks.statistics --out docs/results/statistics.json
+	$(PYTHON) -m benchmarks.store --out docs/results/store.json
+	$(PYTHON) -m benchmarks.live_open --json > docs/results/live_open.json
 
 bench-gpu: ## the numbers that need an NVIDIA GPU
 	bash benchmarks/gpu.sh
 
-soak: ## kill workers at random moments and check that nothing is lost
-	$(PYTHON) -m benchmarks.soak_kills
+soak: ## kill workers at random moments, and leave a page open for an hour
+	$(PYTHON) -m benchmarks.soak_kills --out docs/results/soak_kills.json
+	$(PYTHON) -m benchmarks.live_soak --minutes 60 --json docs/results/live_soak_hour.json
 
 screenshots: ## the README's pictures, from a real demo run in a temporary home (takes minutes)
 	$(PYTHON) -m scripts.screenshots

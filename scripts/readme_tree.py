@@ -14,6 +14,7 @@ COMMENTS = {
     "requirements-dev.txt": "what tests and benchmarks need besides", "Makefile": "check · bench · soak · space · …",
     "pyproject.toml": "settings of ruff and pytest", "LICENSE": "Apache-2.0", "README.md": "this page",
     ".ci/run": "what continuous integration runs", "assets/app.css": "the rules that the theme does not cover",
+    "pipeline/dataset/benchmarks.npz": "hashes of the benchmarks' questions, to notice them in training data",
     "assets/compare.css": "the look of the comparison", "assets/icon.png": "the app's icon",
 }
 WIDTH = 118
@@ -72,7 +73,7 @@ def _named(name: str) -> bool:
     if path.name == "__init__.py" and (not (PROJECT / name).exists() or not (PROJECT / name).read_text().strip()):
         return False
     return (name.split("/")[0] in FOLDERS or "/" not in name) and not name.startswith(
-        ("docs/results/", "assets/tiny-reasoner/", "assets/screenshots/", ".git"))
+        ("docs/results/", "docs/images/", "assets/tiny-reasoner/", "assets/screenshots/", ".git"))
 
 
 if __name__ == "__main__":
