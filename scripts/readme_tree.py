@@ -14,7 +14,7 @@ COMMENTS = {
     "requirements-dev.txt": "what tests and benchmarks need besides", "Makefile": "check · bench · soak · space · …",
     "pyproject.toml": "settings of ruff and pytest", "LICENSE": "Apache-2.0", "README.md": "this page",
     ".ci/run": "what continuous integration runs", "assets/app.css": "the rules that the theme does not cover",
-    "pipeline/dataset/benchmarks.npz": "hashes of the benchmarks' questions, to notice them in training data",
+    "assets/benchmarks.npz": "hashes of the benchmarks' questions, to notice them in training data",
     "assets/compare.css": "the look of the comparison", "assets/icon.png": "the app's icon",
 }
 WIDTH = 118
