@@ -97,7 +97,9 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
 
     gr.on([shared.timer.tick, shared.run.change, shared.tab.change, shared.demo.load], show,
           [shared.run, shared.tab, p.seen], live, trigger_mode="always_last", **QUIET)
-    gr.on([tab.select, shared.run.change], describe, shared.run, chosen, **QUIET)
+    shared.run.change(describe, shared.run, chosen, **QUIET)
+    # opening the tab leaves name and note alone: they may hold what was typed and not saved yet
+    tab.select(lambda run: detail_updates(home, run)[2:], shared.run, chosen[2:], **QUIET)
     p.cards.pick(picked, None, shared.run, **QUIET)
     p.open.click(go_to, gr.Textbox("live", visible="hidden", label="runs-target"), shared.tabs, **QUIET)
 

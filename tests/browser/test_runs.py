@@ -11,21 +11,33 @@ import pytest
 JOBS = Path(__file__).resolve().parents[1] / "jobs"
 
 
-@pytest.fixture
-def fake_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A home whose workers run the fake stages of tests/jobs."""
     from pipeline.studio_home import StudioHome
 
-    monkeypatch.setenv("REASONING_STUDIO_STAGES", "fake_stages")
-    monkeypatch.setenv("PYTHONPATH", str(JOBS))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("FAKE_STEP_SECONDS", "0.3")
-    home = StudioHome(tmp_path / "home")
-    yield home
-    home.write("DELETE FROM queue")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REASONING_STUDIO_STAGES", "fake_stages")
+        patch.setenv("PYTHONPATH", str(JOBS))
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setenv("FAKE_STEP_SECONDS", "0.3")
+        yield StudioHome(tmp_path_factory.mktemp("runs-home"))
+
+
+@pytest.fixture(scope="module")
+def url(start_app: Callable[..., str], shared_home: Any) -> str:
+    """One app on that home for all tests of this file."""
+    return start_app(shared_home.path)
+
+
+@pytest.fixture
+def fake_home(shared_home: Any) -> Iterator[Any]:
+    """The shared home; afterwards nothing waits or runs in it."""
+    yield shared_home
+    shared_home.write("DELETE FROM queue")
     from pipeline import jobs, locks
-    for card in jobs.list_runs(home, kinds=None):
-        if pid := locks.holder(home.run(card.id).lock):
+    for card in jobs.list_runs(shared_home, kinds=None):
+        if pid := locks.holder(shared_home.run(card.id).lock):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -43,14 +55,14 @@ def open_runs(page: Any, url: str) -> None:
 
 
 def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
-        fake_home: Any, start_app: Callable[..., str], page: Any) -> None:
+        fake_home: Any, url: str, page: Any) -> None:
     from playwright.sync_api import expect
 
     from pipeline import locks
 
     first = start(fake_home, "First <b>bold</b>")
     start(fake_home, "Second", 2)
-    open_runs(page, start_app(fake_home.path))
+    open_runs(page, url)
     card = page.locator(f'[data-run="{first}"]')
     expect(card).to_contain_text("● running")
     expect(card).to_contain_text("First <b>bold</b>")
@@ -83,23 +95,22 @@ def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
 
 
 def test_the_order_of_the_queue_is_changed_with_buttons(
-        fake_home: Any, start_app: Callable[..., str], page: Any) -> None:
+        fake_home: Any, url: str, page: Any) -> None:
     from playwright.sync_api import expect
 
     start(fake_home, "Busy")
     start(fake_home, "One", 2)
     two = start(fake_home, "Two", 2)
-    open_runs(page, start_app(fake_home.path))
+    open_runs(page, url)
     page.locator(f'[data-run="{two}"]').click()
     page.locator("#runs-earlier").click()
     expect(page.locator("#runs-said")).to_contain_text("number 1 in the queue")
 
 
-def test_a_made_up_run_in_the_address_shows_no_file(start_app: Callable[..., str], fake_home: Any, page: Any) -> None:
+def test_a_made_up_run_in_the_address_shows_no_file(url: str, fake_home: Any, page: Any) -> None:
     from playwright.sync_api import expect
 
     start(fake_home, "Real", 2)
-    url = start_app(fake_home.path)
     page.goto(f"{url}?run=../../../../etc/passwd")
     page.get_by_role("tab", name="Runs", exact=True).click()
     expect(page.locator("#runs-details")).to_contain_text("Choose a run")
