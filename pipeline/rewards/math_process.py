@@ -102,6 +102,7 @@ class Child:
         self.owner = os.getpid()
         self.ready = False
         self._buffer = b""
+        self._ended = False
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=True, env={"PATH": os.environ.get("PATH", "")})
@@ -113,7 +114,7 @@ class Child:
 
     def usable(self) -> bool:
         """Whether it runs, and was started by this very process (not by the parent of a fork)."""
-        return self.owner == os.getpid() and self._process.poll() is None
+        return self.owner == os.getpid() and not self._ended and self._process.poll() is None
 
     def wait_until_ready(self, seconds: float) -> bool:
         """Wait for the line that says the libraries are loaded."""
@@ -143,6 +144,7 @@ class Child:
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
             chunk = os.read(descriptor, 65536) if ready else b""
+            self._ended = bool(ready) and not chunk  # its end closed: it is gone, even before the system says so
             if not chunk:
                 return None
             self._buffer += chunk
