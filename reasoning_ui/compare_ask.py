@@ -71,7 +71,8 @@ def build_ask(shared: Shared) -> None:
     for letter, button in zip([*LETTERS, ""], [*best, none], strict=True):
         button.click(guard(lambda run, q, text, letter=letter: vote(run, q, text, letter)),
                      [shared.run, asked, question], [shown, votes, tally], **QUIET)
-    shared.run.change(guard(lambda run: tally_html(home.votes(run)) if run else ""), shared.run, tally, **QUIET)
+    gr.on([shared.timer.open_compare, shared.timer.changed_compare],
+          guard(lambda run: tally_html(home.votes(run)) if run else ""), shared.run, tally, **QUIET)
 
 
 def models_of(folder: RunFolder) -> tuple[str, ...]:

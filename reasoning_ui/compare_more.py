@@ -59,7 +59,7 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
              state, api_visibility="private")
     stop.click(guard(lambda run: notice(jobs.stop(home, _folder(home, run).id))), shared.run, state, **QUIET)
     upload.upload(lambda path, now: [*(now or []), str(path)], [upload, names], names, **QUIET)
-    tab.select(guard(lambda run: _choices(home, run)), shared.run, models, **QUIET)
+    shared.timer.open_compare(guard(lambda run: _choices(home, run)), shared.run, models, **QUIET)
 
     def tick(shown: str, run: str) -> Any:
         if shown != "compare" or not run:
@@ -69,7 +69,7 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
         except Exception:  # a tick must never raise
             return gr.skip()
 
-    shared.timer.tick(tick, [shared.tab, shared.run], state, **QUIET)
+    shared.timer.tick_compare(tick, [shared.tab, shared.run], state, **QUIET)
 
 
 def request_of(folder: RunFolder, models: list[str], names: list[str], precisions: list[str], limit: float | None,

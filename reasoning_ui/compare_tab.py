@@ -81,8 +81,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             return [gr.skip()] * len(top)
 
     inputs = [shared.run, benchmark, seen, cell, kind]
-    gr.on([tab.select, shared.run.change], guard(refresh), inputs, top, **QUIET)
-    shared.timer.tick(tick, [shared.tab, *inputs], top, **QUIET)
+    gr.on([shared.timer.open_compare, shared.timer.changed_compare], guard(refresh), inputs, top, **QUIET)
+    shared.timer.tick_compare(tick, [shared.tab, *inputs], top, **QUIET)
     benchmark.input(lambda: "", None, cell, **QUIET).then(guard(refresh), inputs, top, **QUIET)
     drawn.change(guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET)
     gr.on(

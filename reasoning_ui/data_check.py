@@ -71,7 +71,7 @@ class CheckSection:
         edits = [event for number in self.split for event in (number.blur, number.submit)]
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
         gr.on([self.test.blur, self.test.submit], _store_test, [s.data, self.test], s.data, **QUIET)
-        s.data.change(_show_split, s.data, [*self.split, self.test], **QUIET)
+        gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test], **QUIET)
         work = self.run.click(self.check, [s.data, s.model, s.training, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop], concurrency_limit=2, api_visibility="private", show_progress="hidden")
@@ -81,7 +81,7 @@ class CheckSection:
                              [s.training, s.model, self.use_limit], **QUIET)
         self.keep.click(guard(self.keep_it), [self.name, self.made, s.data, s.model, s.training],
                         [self.cards, self.card, self.keep_row], **QUIET)
-        s.tab.change(lambda here: self.listed() if here == "data" else gr.skip(), s.tab, self.cards, **QUIET)
+        s.timer.open_data(lambda: self.listed(), None, self.cards, **QUIET)
         self.cards.input(guard(self.show_card), self.cards, [self.card, self.files], **QUIET)
         self.use.click(guard(self.use_it), self.cards, s.data, **QUIET)
         self.parquet.click(guard(lambda c: self.download(c, "parquet")), self.cards, self.files, **QUIET)

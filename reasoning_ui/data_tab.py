@@ -53,11 +53,11 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     tags.usual.click(lambda now: data_step(now).model_copy(update={"system_prompt": None}).model_dump_json(),
                      shared.data, shared.data, **QUIET)
 
-    def refresh(here: str, data: str, model: str, training: str, row: float, how: str) -> list[Any]:
-        return _refresh(shared, view, here, data, model, training, row, how)
+    def refresh(data: str, model: str, training: str, row: float, how: str) -> list[Any]:
+        return _refresh(shared, view, "data", data, model, training, row, how)
 
-    gr.on([tab.select, shared.tab.change, shared.data.change, shared.model.change], refresh,
-          [shared.tab, shared.data, shared.model, shared.training, view.row, view.view],
+    gr.on([shared.timer.open_data, shared.timer.changed_data], refresh,
+          [shared.data, shared.model, shared.training, view.row, view.view],
           [chosen, mapping, *columns, *tags.outputs, view.html, view.row], trigger_mode="always_last", **QUIET)
 
 

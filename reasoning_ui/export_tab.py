@@ -54,7 +54,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             usage = gr.Code(language="python", label="Python", interactive=False)
         build_hub(shared, stage)
 
-    gr.on([tab.select, shared.run.change], guard(lambda run: _refresh(home, run)), shared.run,
+    gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda run: _refresh(home, run)), shared.run,
           [status, body, stage, files, said, usage], **QUIET)
     stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
 

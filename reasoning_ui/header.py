@@ -49,13 +49,13 @@ class Header:
         self.data.input(guard(chosen_data), [self.data, shared.data], shared.data, **QUIET)
         self.run.input(lambda value: value or "", self.run, shared.run, **QUIET)
 
-        def show(run: str, model: str, data: str, rewards: str, here: str, before: str) -> list[Any]:
-            return _updates(home, run, model, data, rewards, here, before)
+        def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
+            return _updates(home, run, model, data, rewards, before)
 
-        inputs = [shared.run, shared.model, shared.data, shared.rewards, shared.tab, seen]
+        inputs = [shared.run, shared.model, shared.data, shared.rewards, seen]
         outputs = [self.model, self.data, self.run, self.status, self.go, target, seen]
         triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
-                    shared.rewards.change, shared.tab.change]
+                    shared.rewards.change]
         gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
         self.go.click(go_to, target, shared.tabs, **QUIET)
 
@@ -85,7 +85,10 @@ def model_choices(cards: list[RunCard], home: StudioHome) -> list[tuple[str, str
 
 
 def status_html(step: NextStep, name: str, state: RunState | None) -> str:
-    """The status line: the run, a progress bar while it works, what is missing, the next step."""
+    """The status line: the run, a progress bar while it works, what is missing, the next step.
+
+    `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already.
+    """
     parts = []
     if state is not None:
         parts.append(f'<span class="rs-chip rs-{escape(state.state)}">{escape(STATE_SIGNS[state.state])}</span> '
@@ -98,11 +101,10 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     if state is not None and state.alive and state.total:
         share = min(max(100 * state.done / state.total, 0), 100)
         bar = f'<progress value="{share:.1f}" max="100" aria-label="Progress of this stage">{share:.0f} %</progress>'
-    return f'<div class="rs-status">{" ".join(parts)}{bar}</div>'
+    return f'<div class="rs-status" data-next="{escape(step.tab)}">{" ".join(parts)}{bar}</div>'
 
 
-def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, here: str,
-             before: str) -> list[Any]:
+def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
     """All outputs of the header, or skips where nothing is new; never raises, since the timer calls it."""
     try:
         jobs.tend(home)
@@ -116,11 +118,10 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, he
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]
-    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else "", here == step.tab))
+    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else ""))
     if key == before:
         return [gr.skip()] * 7
-    button = gr.Button(step.button, visible=here != step.tab,
-                       variant="primary" if step.tab in ("compare", "live") else "secondary")
+    button = gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary")
     chosen = ((model_choices(cards, home), model_step(model).source), (DATASETS, data_step(data).source),
               (runs, run if card else ""))
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),

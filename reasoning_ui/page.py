@@ -56,6 +56,9 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
                 with gr.Tab(title, id=name) as tab:
                     TABS[name].build(shared, tab)
         shared.tabs.change(None, None, shared.tab, js=OPEN_TAB, **QUIET)
+        shared.tab.change(None, shared.tab, None, js="tab => { window.studio?.opened(tab); }", **QUIET)
+        for choice in (getattr(shared, name) for name in KEPT):
+            choice.change(None, None, None, js="() => { window.studio?.changed(); }", **QUIET)
         header.wire(shared)
         _remember(shared)
     return demo
@@ -69,7 +72,7 @@ def _remember(shared: Shared) -> None:
     shared.demo.load(_recall, [*kept, *boxes], boxes, **QUIET)
     shared.demo.load(_reopen, last, shared.tabs, **QUIET)
     for box, store in zip([*boxes, shared.tab], [*kept, last], strict=True):
-        box.change(lambda value: value, box, store, **QUIET)
+        box.change(None, box, store, js="value => value", **QUIET)
 
 
 def _reopen(tab: str, request: gr.Request) -> Any:

@@ -1,16 +1,26 @@
-"""The page's clock: `tick` fires when the runs have changed, not every second.
+"""The page's clock and its usher: events that reach only the tab that is open.
+
+`tick` fires when the runs have changed, not every second.
 
 Each event of a `gr.Timer` makes Gradio walk through all components for every output of every listener: with five
 listeners that kept half a core busy in an idle browser. This component asks Python once a second with one small
 request, and fires at once when a run's state changed (started, stopped, another stage), every 5 seconds while one only
 goes on (20 on the Live tab, which has its own way), and not at all while nothing happens or nobody looks. It is used
 like a timer: `pulse(home).tick(…)`.
+
+Every output of every listener costs the browser a walk through all components, twice; a listener of each tab on "the
+tab changed" made a click on a tab take seconds. So for each tab there are events that fire only while it is the open
+one: `open_data` when it opens, `changed_data` when a shared choice changes, `tick_data` with each tick. The page's own
+scripts fire them through `window.studio`: `opened(tab)`, `changed()` and `fire(name)`.
 """
 
 import hashlib
+import json
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.events import EventListener
 
 from pipeline import jobs
 from pipeline.errors import StudioError
@@ -18,7 +28,20 @@ from pipeline.errors import StudioError
 if TYPE_CHECKING:
     from pipeline.studio_home import StudioHome
 
+TABS = ("start", "data", "rewards", "train", "live", "compare", "export", "runs")
+EXTRA = ("fill_train", "review_train")  # what the Train tab fires itself, once it knows that the form is outdated
+NAMES = ("tick", *(f"{what}_{tab}" for what in ("open", "changed", "tick") for tab in TABS), *EXTRA)
+
 SCRIPT = """
+const names = NAMES;
+let here = "start";
+const fire = name => { if (names.includes(name)) trigger(name); };
+window.studio = {
+  fire,
+  opened: tab => { here = document.body.dataset.tab = tab || "start"; fire("open_" + here); },
+  changed: () => fire("changed_" + here),
+};
+document.body.dataset.tab = here;
 let states = null, progress = null, fired = 0, asking = false;
 async function beat() {
   if (!element.isConnected) return clearInterval(timer);
@@ -27,16 +50,16 @@ async function beat() {
   const now = await server.pulse({}).catch(() => null);
   asking = false;
   if (!now) return;
-  const tab = document.querySelector("#shared-tab textarea, #shared-tab input")?.value;
-  const late = performance.now() - fired > (tab === "live" ? 20000 : 5000);
+  const late = performance.now() - fired > (here === "live" ? 20000 : 5000);
   if (now[0] === states && (now[1] === progress || !late)) return;
   [states, progress] = now;
   fired = performance.now();
   trigger("tick");
+  fire("tick_" + here);
 }
 const timer = setInterval(beat, 1000);
 document.addEventListener("visibilitychange", beat);
-"""
+""".replace("NAMES", json.dumps(NAMES))
 
 
 def pulse(home: "StudioHome") -> gr.HTML:
@@ -45,7 +68,11 @@ def pulse(home: "StudioHome") -> gr.HTML:
     def pulse(_: Any = None) -> list[str]:
         return changes(home)
 
-    return gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=SCRIPT, server_functions=[pulse])
+    clock = gr.HTML("", visible="hidden", apply_default_css=False, js_on_load=SCRIPT, server_functions=[pulse])
+    for name in NAMES:
+        if name != "tick":  # gr.on does not take a custom event of gr.HTML; a bound listener it does
+            setattr(clock, name, MethodType(EventListener(name).listener, clock))
+    return clock
 
 
 def changes(home: "StudioHome") -> list[str]:

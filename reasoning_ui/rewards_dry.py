@@ -62,7 +62,7 @@ class DryRun:
         self.stop.click(guard(stop), self.id, self.report, **QUIET)
         gr.on([self.timer.tick, self.id.change], show, [s.tab, self.id, self.seen], outputs,
               trigger_mode="always_last", **QUIET)
-        s.tab.change(self.newest, [s.tab, self.id], self.id, **QUIET)
+        s.timer.open_rewards(self.newest, [s.tab, self.id], self.id, **QUIET)
 
     def newest(self, here: str, run: str) -> Any:
         """The newest dry run of the home, when none is looked at yet; on a Space everybody starts with their own."""

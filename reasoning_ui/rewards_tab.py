@@ -102,10 +102,10 @@ class _Builder:
         editor.code.input(_store_code, *coded, trigger_mode="always_last", **QUIET)
         editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(_store_code, *coded, **QUIET)
         gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
-        gr.on([s.rewards.change, s.data.change], self._redraw, [s.tab, s.rewards, s.data, self.place],
+        gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data, self.place],
               [self.table, self.list], trigger_mode="always_last", **QUIET)
-        s.tab.change(self.reload, [s.tab, s.rewards, s.data, self.place], self.outputs, trigger_mode="always_last",
-                     **QUIET)
+        s.timer.open_rewards(self.reload, [s.tab, s.rewards, s.data, self.place], self.outputs,
+                             trigger_mode="always_last", **QUIET)
 
     def _allowed(self, kind: str) -> str:
         if kind == "custom" and not self.shared.allow_custom_code:
@@ -184,7 +184,7 @@ class _Files:
         inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
             event(guard(act), given, s.rewards, **QUIET).success(self.builder.reload, inputs, outputs, **QUIET)
-        gr.on([s.rewards.change, s.tab.change], show, [s.tab, s.rewards], [self.text, self.save],
+        gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.text, self.save],
               trigger_mode="always_last", **QUIET)
 
 

@@ -89,14 +89,15 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     live = [p.cards, p.seen, p.open, p.stop, p.resume, p.earlier, p.later, p.duplicate, p.delete]
     chosen = [p.name, p.note, p.details, p.trash, p.home]
 
-    def show(run: str, here: str, seen: str) -> list[Any]:
-        return list_updates(home, run, seen) if here == "runs" else [gr.skip()] * len(live)
+    def show(run: str, seen: str) -> list[Any]:
+        return list_updates(home, run, seen)
 
     def describe(run: str) -> list[Any]:
         return detail_updates(home, run)
 
-    gr.on([shared.timer.tick, shared.run.change, shared.tab.change, shared.demo.load], show,
-          [shared.run, shared.tab, p.seen], live, trigger_mode="always_last", **QUIET)
+    clock = shared.timer
+    gr.on([clock.open_runs, clock.changed_runs, clock.tick_runs], show, [shared.run, p.seen], live,
+          trigger_mode="always_last", **QUIET)
     shared.run.change(describe, shared.run, chosen, **QUIET)
     # opening the tab leaves name and note alone: they may hold what was typed and not saved yet
     tab.select(lambda run: detail_updates(home, run)[2:], shared.run, chosen[2:], **QUIET)

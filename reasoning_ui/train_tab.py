@@ -12,7 +12,7 @@ from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, StudioError
 from pipeline.memory import Change, lower_to_fit, plan_batch
 from pipeline.model_check import check_model
-from pipeline.recipe import Recipe
+from pipeline.recipe import ModelStep, Recipe
 from reasoning_ui import checks
 from reasoning_ui.form import component, in_titles
 from reasoning_ui.header import QUIET
@@ -21,6 +21,11 @@ from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, mod
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
 
 PRESETS = {"General defaults": Recipe, "The demo's settings": lambda: demo_recipe(1)}
+OUTDATED = """(model, training, sent) => {
+  const [shownModel, shownTraining] = sent ? JSON.parse(sent) : ["", ""];
+  const same = shownTraining === training && (shownModel === model || shownModel === null);
+  window.studio.fire(same ? "review_train" : "fill_train");
+}"""  # filling the form means an update of all its fields, so the browser asks for it only where they differ
 OFFERS = 3  # buttons that lower one setting to make it fit
 INTRO = ("Every setting has a sensible value already: you can start at once. *Advanced* holds what you only need when "
          "you know why. Data and rewards have their own tabs.")
@@ -88,15 +93,19 @@ class _Form:
 
 def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: list[gr.Button], fill: gr.Button,
           upload: gr.UploadButton, shown: list[Any]) -> None:
-    sent = gr.Textbox("", visible="hidden", label="form-sent")  # what the form last wrote into the shared choices
+    start_values = json.dumps([ModelStep().model_dump_json(), choices_of(Recipe())[3]])
+    sent = gr.Textbox(start_values, visible="hidden", label="form-sent")  # model and training as the form shows them
     choices = [shared.model, shared.data, shared.rewards, shared.training]
     edits = [event for field in form.all for event in _edits(field)]
     gr.on(edits, lambda goal, *values: _store(goal, values), form.all, [shared.model, shared.training, sent],
           trigger_mode="always_last", **QUIET)
-    gr.on([shared.model.change, shared.training.change], _fill, [shared.model, shared.training, sent],
-          [*form.all, sent], trigger_mode="always_last", **QUIET)
-    gr.on([*edits, *(box.change for box in choices), tab.select], lambda *a: _review(shared, *a),
-          [shared.data, shared.rewards, *form.all], shown, trigger_mode="always_last", **QUIET)
+    gr.on([shared.timer.open_train, shared.timer.changed_train], None, [shared.model, shared.training, sent], None,
+          js=OUTDATED, **QUIET)
+    review = {"fn": lambda *a: _review(shared, *a), "inputs": [shared.data, shared.rewards, *form.all],
+              "outputs": shown, "trigger_mode": "always_last", **QUIET}
+    shared.timer.fill_train(_fill, [shared.model, shared.training, sent], [*form.all, sent],
+                            trigger_mode="always_last", **QUIET).then(**review)
+    gr.on([*edits, shared.timer.review_train], **review)
     start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
                 [shared.run, shared.extras["followed"], shared.tabs], concurrency_limit=1, api_visibility="private")
     for number, button in enumerate(offers):
@@ -123,7 +132,7 @@ def _fill(model: str, training: str, sent: str) -> list[Any]:
     if not training or (sent and json.loads(sent)[1] == training and json.loads(sent)[0] in (model, None)):
         return [gr.skip()] * (len(SETTINGS) + 2)
     goal, shown = from_store(model, training)
-    return [goal, *shown, ""]
+    return [goal, *shown, json.dumps([model, training])]
 
 
 def _recipe(data: str, rewards: str, goal: str, values: Sequence[Any]) -> Recipe:

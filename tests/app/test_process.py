@@ -28,7 +28,7 @@ from reasoning_ui.train_tab import _review
 from reasoning_ui.training_form import from_store
 from types import SimpleNamespace
 model, data, rewards, training = choices_of(Recipe())
-_updates(home, "", model, data, rewards, "start", "")
+_updates(home, "", model, data, rewards, "")
 goal, shown = from_store(model, training)
 _review(SimpleNamespace(home=home), data, rewards, goal, *shown)
 from pipeline.dataset.chat import ChatTokenizer, tokenise
