@@ -64,11 +64,12 @@ class RecordGroups:
         self._write_groups(output["advantages"].flatten().tolist())
         return output
 
-    def take_times(self) -> tuple[float, float]:
-        """Seconds spent on generating and on scoring since the last call."""
-        times = self._generate_seconds, getattr(self, "_scored_seconds_of_step", 0.0)
+    def take_times(self) -> tuple[float, float, int]:
+        """Seconds spent on generating and on scoring, and the tokens generated (all processes), since the last call."""
+        taken = self._generate_seconds, getattr(self, "_scored_seconds_of_step", 0.0), getattr(self, "_step_tokens", 0)
         self._generate_seconds = self._scored_seconds_of_step = 0.0
-        return times
+        self._step_tokens = 0
+        return taken
 
     def _end_ids(self) -> set[int]:
         if not hasattr(self, "_end_ids_cache"):
@@ -95,6 +96,7 @@ class RecordGroups:
             return
         size = self.num_generations if training else max(1, getattr(self, "num_generations_eval", 1) or 1)
         step = self.state.global_step + 1 if training else self.state.global_step
+        self._step_tokens = getattr(self, "_step_tokens", 0) + sum(row["record"].tokens for row in rows) * training
         groups = [_group(rows[i:i + size]) for i in range(0, len(rows), size)]
         if training:
             self._run.writer.add_groups(self._run.stage, self._run.attempt, step, groups)
@@ -163,9 +165,11 @@ class Watch(TrainerCallback):
         seconds = time.perf_counter() - self._began
         values: dict[str, float | None] = {"time/step_seconds": seconds}
         if isinstance(self.trainer, RecordGroups):
-            generate, score = self.trainer.take_times()
-            values |= {"time/generate_seconds": generate, "time/score_seconds": score,
-                       "time/learn_seconds": max(0.0, seconds - generate - score)}
+            generate, score, tokens = self.trainer.take_times()
+            learn = max(0.0, seconds - generate - score)
+            values |= {"time/generate_seconds": generate, "time/score_seconds": score, "time/learn_seconds": learn}
+            if tokens and generate > 0 and learn > 0:
+                values |= {"throughput/generated": tokens / generate, "throughput/learnt": tokens / learn}
         if torch.cuda.is_available():
             values |= gpu_metrics()
         if self.is_main:

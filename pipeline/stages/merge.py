@@ -5,11 +5,12 @@ from pathlib import Path
 
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.prepare import read_part
-from pipeline.engines.choose import engine_for
+from pipeline.engines.choose import engine_for, gpu_count
 from pipeline.merge_check import CHECKED_PROMPTS, check_merge
 from pipeline.run import Run
 from pipeline.stages.process import in_own_process_on_gpu
 
+QUICK_BYTES = 100_000_000  # larger ones are checked on fewer prompts where there is no GPU
 CHECKED_BYTES = 4_000_000_000  # larger models are checked on request, from the Export tab
 
 
@@ -40,7 +41,9 @@ def _check(run: Run, base: str, adapter: Path, merged: Path) -> None:
     run.progress(0, 1, "models", "Checking the merged model")
     chat = ChatTokenizer.load(str(merged), template=run.recipe.model.chat_template)
     part = "validation" if run.folder.data("validation").exists() else "grpo"
-    prompts = [prompt_ids(chat, row) for row in read_part(run.folder.data(part))[:CHECKED_PROMPTS]]
+    few = gpu_count() == 0 and sum(file.stat().st_size for file in merged.glob("*.safetensors")) > QUICK_BYTES
+    rows = read_part(run.folder.data(part))[: CHECKED_PROMPTS // 4 if few else CHECKED_PROMPTS]
+    prompts = [prompt_ids(chat, row) for row in rows]
     if prompts:
         check = check_merge(base, adapter, merged, prompts)
         run.event("info" if check.passed else "warning", check.sentence, data=asdict(check))

@@ -74,7 +74,7 @@ def test_grpo_records_every_group_with_rewards_and_advantages(make_run):
             assert all(c["total"] == pytest.approx(sum(c["rewards"].values())) for c in completions)
     keys = {row["key"] for row in reader.metrics()}
     assert {"policy/kl", "policy/entropy", "optim/lr", "time/step_seconds", "time/generate_seconds",
-            "validation/reward/total"} <= keys
+            "throughput/generated", "throughput/learnt", "validation/reward/total"} <= keys
     assert run.writer.failed_writes == 0
 
 
