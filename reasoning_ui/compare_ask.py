@@ -34,7 +34,8 @@ def build_ask(shared: Shared) -> None:
     css = (ASSETS / "compare.css").read_text(encoding="utf-8")
     home = shared.home
     with gr.Accordion("Ask the models", open=False, elem_id="compare-ask"):
-        question = gr.Textbox(label="Question", lines=2, placeholder="Tom has 12 apples and buys 5 more. How many now?")
+        question = gr.Textbox(label="Question", lines=2,
+                              placeholder="Zoe has 49 marbles. Leo brings 38 more. How many marbles does Zoe have now?")
         with gr.Row():
             ask = gr.Button("Ask", variant="primary", min_width=120)
             stop = gr.Button("Stop", min_width=120)
@@ -96,6 +97,9 @@ def _stream(home: StudioHome, run: str, folder: RunFolder, question: box.Questio
     deadline, before = time.monotonic() + PATIENCE_SECONDS, None
     while time.monotonic() < deadline:
         found = box.answer(folder, question.id)
+        if found is None and box.stopped(folder, question.id):
+            yield [notice("Stopped before a model answered."), question.id, gr.skip()]
+            return
         if found is None:
             yield [notice(_see_to_worker(home, run)), question.id, gr.skip()]
         elif found != before:
