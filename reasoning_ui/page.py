@@ -66,8 +66,9 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
 
 def _remember(shared: Shared) -> None:
     """Copy the shared choices into the browser's storage as they change, and back when the page loads."""
-    boxes = [getattr(shared, name) for name in KEPT]
-    kept = [gr.BrowserState("", storage_key=f"reasoning-studio-{name}", secret="not-a-secret") for name in KEPT]
+    boxes = [*(getattr(shared, name) for name in KEPT), shared.extras["followed"]]
+    kept = [gr.BrowserState("", storage_key=f"reasoning-studio-{name}", secret="not-a-secret")
+            for name in (*KEPT, "followed")]
     last = gr.BrowserState("", storage_key="reasoning-studio-tab", secret="not-a-secret")
     shared.demo.load(_recall, [*kept, *boxes], boxes, **QUIET)
     shared.demo.load(_reopen, last, shared.tabs, **QUIET)
@@ -82,7 +83,7 @@ def _reopen(tab: str, request: gr.Request) -> Any:
 
 def _recall(request: gr.Request, *values: str) -> list[str]:
     """What the browser kept, where it kept something; a run named in the address (`?run=…`) goes first."""
-    half = len(KEPT)
+    half = len(values) // 2
     found = [kept or now for kept, now in zip(values[:half], values[half:], strict=True)]
     if asked := request.query_params.get("run"):
         found[0] = asked[:100]
