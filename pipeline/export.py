@@ -90,7 +90,7 @@ def repeat_zip(folder: RunFolder) -> Path:
         from pipeline.dataset.models import model_folder
 
         files |= {f"model/{p.name}": p for p in sorted(model_folder(recipe.model.source).iterdir()) if p.is_file()}
-        texts["README.txt"] = "pip install what repeat.py names, then: python repeat.py --data data --model model\n"
+        texts["README.txt"] = "pip install what repeat.py names, then: python repeat.py\n"
     return _zip(exports(folder) / "repeat.zip", files, texts)
 
 

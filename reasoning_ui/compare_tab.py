@@ -69,22 +69,33 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     listing = [matrix, found, list_, page]
     choices = [shared.run, benchmark, kind, cell, search, sort, page]
 
-    def refresh(run: str, name: str | None, before: str, cell: str, kind: str) -> list[Any]:
-        return _top(home, run, name, before, cell, kind)
+    def refresh(before: str, drawn: str, *chosen: Any) -> list[Any]:
+        return _all(home, before, drawn, *chosen)
 
-    def tick(shown: str, run: str, name: str | None, before: str, cell: str, kind: str) -> Any:
+    def tick(shown: str, before: str, drawn: str, *chosen: Any) -> Any:
         if shown != "compare":
-            return [gr.skip()] * len(top)
+            return [gr.skip()] * len(everything)
         try:
-            return _top(home, run, name, before, cell, kind)
+            return _all(home, before, drawn, *chosen)
         except Exception:  # a tick must never raise; the next visit of the tab says what is wrong
-            return [gr.skip()] * len(top)
+            return [gr.skip()] * len(everything)
 
-    inputs = [shared.run, benchmark, seen, cell, kind]
-    gr.on([shared.timer.open_compare, shared.timer.changed_compare], guard(refresh), inputs, top, **QUIET)
-    shared.timer.tick_compare(tick, [shared.tab, *inputs], top, **QUIET)
-    benchmark.input(lambda: "", None, cell, **QUIET).then(guard(refresh), inputs, top, **QUIET)
-    drawn.change(guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET)
+    def show(*chosen: Any) -> list[Any]:
+        return _listing(home, *chosen)
+
+    def filtered(run: str, name: str | None, kind: str, cell: str, search: str, sort: str, page: float) -> list[Any]:
+        return ["", *_listing(home, run, name, kind, "", search, sort, 1)]
+
+    def picked(run: str, name: str | None, kind: str, cell: str, search: str, sort: str, page: float,
+               event: gr.EventData) -> list[Any]:
+        cell = str(event.name)
+        return [cell, *_listing(home, run, name, kind, cell, search, sort, 1)]
+
+    # one event does all that a click needs: each event of its own costs the browser a tenth of a second
+    everything, inputs = [*top, *listing[1:]], [seen, drawn, *choices]
+    gr.on([shared.timer.open_compare, shared.timer.changed_compare], guard(refresh), inputs, everything, **QUIET)
+    shared.timer.tick_compare(tick, [shared.tab, *inputs], everything, **QUIET)
+    benchmark.input(lambda: "", None, cell, **QUIET).then(guard(refresh), inputs, everything, **QUIET)
     gr.on(
         [drawn.change, chart.change],
         guard(lambda run, name, which: _plot(home, run, name, which)),
@@ -92,12 +103,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         plot,
         **QUIET,
     )
-    kind.input(lambda: ("", 1), None, [cell, page], **QUIET).then(
-        guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET
-    )
-    matrix.pick(_picked, None, [cell, page], **QUIET).then(
-        guard(lambda *c: _listing(home, *c)), choices, listing, **QUIET
-    )
+    kind.input(guard(filtered), choices, [cell, *listing], **QUIET)
+    matrix.pick(guard(picked), choices, [cell, *listing], **QUIET)
     gr.on(
         [search.submit, search.input, sort.input],
         guard(lambda *c: _listing(home, *c[:-1], 1)),
@@ -106,9 +113,9 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    page.input(guard(lambda *c: _listing(home, *c)), choices, listing, trigger_mode="always_last", **QUIET)
+    page.input(guard(show), choices, listing, trigger_mode="always_last", **QUIET)
     shared.demo.load(_arrive, None, [shared.run, benchmark, search, shared.tabs, shared.tab], **QUIET).then(
-        guard(refresh), inputs, top, **QUIET
+        guard(refresh), inputs, everything, **QUIET
     ).then(None, None, None, js=SCROLL, **QUIET)
 
 
@@ -122,15 +129,21 @@ def _arrive(request: gr.Request) -> list[Any]:
     return [run, gr.Dropdown([name], value=name), f"#{number}", go_to("compare"), "compare"]
 
 
-def _picked(event: gr.EventData) -> tuple[str, int]:
-    return str(event.name), 1
-
-
 def _folder(home: StudioHome, run: str) -> RunFolder | None:
     try:
         return home.run(run) if run else None
     except RunError:
         return None
+
+
+def _all(home: StudioHome, before: str, drawn: str, run: str, name: str | None, kind: str, cell: str, search: str,
+         sort: str, page: float | None) -> list[Any]:
+    """The top, and the questions where they are not those that are shown (`drawn`)."""
+    top = _top(home, run, name, before, cell, kind)
+    if not isinstance(top[0], str) or top[1] == drawn:
+        return [*top, gr.skip(), gr.skip(), gr.skip()]
+    kind = top[-1].get("value", "all")
+    return [*top, *_listing(home, run, top[2]["value"], kind, cell, search, sort, page)[1:]]
 
 
 def _top(home: StudioHome, run: str, name: str | None, before: str, cell: str, kind: str) -> list[Any]:

@@ -290,8 +290,10 @@ def _ids(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parent / "data")
-    parser.add_argument("--model", default=RECIPE["source"], help="folder or Hugging Face id of the base model")
+    here = Path(__file__).resolve().parent
+    beside = str(here / "model") if (here / "model" / "config.json").exists() else RECIPE["source"]
+    parser.add_argument("--data", type=Path, default=here / "data")
+    parser.add_argument("--model", default=beside, help="folder or Hugging Face id of the base model")
     parser.add_argument("--out", type=Path, default=Path("out"))
     args = parser.parse_args()
     current, result = args.model, {}
