@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import recipe, until
+from waiting import recipe, until
 
 from pipeline import cli, jobs
 from pipeline.studio_home import StudioHome

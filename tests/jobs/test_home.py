@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import recipe
+from waiting import recipe
 
 from pipeline import locks, studio_home
 from pipeline.errors import RunError

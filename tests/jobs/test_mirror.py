@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import recipe, until, until_state
+from waiting import recipe, until, until_state
 
 from pipeline import jobs, locks, mirror
 from pipeline.errors import RunError

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import at_step, recipe, until, until_state, worker_of
+from waiting import at_step, recipe, until, until_state, worker_of
 
 from pipeline import jobs, locks, run_queue
 from pipeline.errors import RecipeError, RunError

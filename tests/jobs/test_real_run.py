@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from conftest import at_step, until, until_state, worker_of
+from waiting import at_step, until, until_state, worker_of
 
 from benchmarks.soak_kills import recipe, steps_once, weights
 from pipeline import jobs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import at_step, recipe, until, until_state, worker_of
+from waiting import at_step, recipe, until, until_state, worker_of
 
 from pipeline import jobs, locks
 from pipeline.run_folder import RunReader
@@ -89,7 +89,7 @@ def test_a_stale_pid_and_lock_file_do_not_keep_a_run_alive(home: StudioHome) -> 
     """All processes gone at once as after a power cut; the noted pid now belongs to this very test."""
     run_id = jobs.start(home, recipe(3000))
     until(at_step(home, run_id, 3))
-    from conftest import end_everything
+    from waiting import end_everything
     end_everything(home)
     folder = home.run(run_id)
     folder.lock.write_text(str(os.getpid()))
