@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline import jobs
 from pipeline.demo import demo_recipe
@@ -23,7 +24,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 OUT = PROJECT / "assets" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-TABS = {"start": "Start", "train": "Train", "live": "Live", "compare": "Compare"}
+TABS = {"start": "#train-demo", "train": "#review-plan h3", "live": ".live-plot .main-svg", "compare":
+        "#compare-plot .main-svg", "export": "#export-stage", "runs": ".runs-card"}  # and what tells that it is drawn
+VIEWS = (("", 1280, 860, "light"), ("-dark", 1280, 860, "dark"), ("-phone", 390, 844, "light"),
+         ("-phone-dark", 390, 844, "dark"))  # the end of the file's name, width, height, theme
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,15 +82,27 @@ def _shoot(url: str, run: str) -> None:
     with sync_playwright() as playwright:
         found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(120_000)
-        page.goto(f"{url}?run={run}")
-        page.wait_for_selector(".rs-chip")
-        for name, title in TABS.items():
-            page.locator("#tabs").get_by_role("tab", name=title, exact=True).first.click()
-            page.wait_for_timeout(8_000)  # charts are drawn after their data has come
-            page.screenshot(path=OUT / f"{name}.png")
+        for suffix, width, height, theme in VIEWS:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(120_000)
+            page.goto(f"{url}?run={run}&__theme={theme}")
+            page.wait_for_selector(".rs-chip")
+            for name in TABS:
+                _open(page, name)
+                page.wait_for_selector(TABS[name], state="visible")
+                page.wait_for_timeout(1_500)  # what is drawn after its data has come
+                page.screenshot(path=OUT / f"{name}{suffix}.png")
+            page.close()
         browser.close()
+
+
+def _open(page: Any, name: str) -> None:
+    """Open a tab; where the screen is narrow, through the menu of the tabs that do not fit."""
+    button = page.locator(f'#tabs button[role="tab"][data-tab-id="{name}"]').first
+    if button.is_visible():
+        return button.click()
+    page.locator("#tabs .overflow-menu > button").first.click()
+    page.locator(".overflow-dropdown button", has_text=name.capitalize()).click()
 
 
 if __name__ == "__main__":
