@@ -88,8 +88,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
 
     def picked(run: str, name: str | None, kind: str, cell: str, search: str, sort: str, page: float,
                event: gr.EventData) -> list[Any]:
-        cell = str(event.name)
-        return [cell, *_listing(home, run, name, kind, cell, search, sort, 1)]
+        cell = "" if event.name == cell else str(event.name)  # the chosen cell again leaves it
+        return [None if cell else "all", cell, *_listing(home, run, name, "all", cell, search, sort, 1)]
 
     # one event does all that a click needs: each event of its own costs the browser a tenth of a second
     everything, inputs = [*top, *listing[1:]], [seen, drawn, *choices]
@@ -104,9 +104,9 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         **QUIET,
     )
     kind.input(guard(filtered), choices, [cell, *listing], **QUIET)
-    matrix.pick(guard(picked), choices, [cell, *listing], **QUIET)
+    matrix.pick(guard(picked), choices, [kind, cell, *listing], **QUIET)
     gr.on(
-        [search.submit, search.input, sort.input],
+        [search.change, sort.input],  # not search.input: text pasted with the mouse would not fire it
         guard(lambda *c: _listing(home, *c[:-1], 1)),
         choices,
         listing,
@@ -223,7 +223,7 @@ def _listing(
     part = chosen[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     where = f"{len(chosen):,} of {len(found.table.questions):,} questions"
     if cell:
-        where += f" · {_cell_words(cell)} (choose a filter to leave this cell)"
+        where += f" · {_cell_words(cell)} (choose a filter, or the cell again, to leave it)"
     if pages > 1:
         where += f" · page {page} of {pages}"
     return [

@@ -1,0 +1,133 @@
+"""Compare, Ask and Export in a real browser, on a finished run: read answers, ask all three, load what was exported."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from pipeline.recipe import Recipe
+from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
+from pipeline.studio_home import StudioHome
+from pipeline.tags import extract, scheme_of
+
+TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
+SETTINGS = json.dumps({"precision": "16bit", "max_completion_tokens": 96})
+QUESTIONS = 120
+HOSTILE = "<script>window.hit=1</script><img src=x onerror=window.hit=2>"
+LOAD = """import sys
+from transformers import AutoModelForCausalLM, AutoTokenizer
+assert "pipeline" not in sys.modules
+tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")
+ids = tokenizer.apply_chat_template([{"role": "user", "content": "Tom has 12 apples and buys 5 more."}],
+                                    add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print("tokens", model.generate(**ids, max_new_tokens=24, do_sample=False).shape[1] - ids["input_ids"].shape[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> StudioHome:
+    """A finished run: SFT and GRPO are copies of the bundled model, and of 120 answers base has 0 right (no tags),
+    SFT the even ones (60), GRPO the first 110: so GRPO fixes 55 of the 60 odd ones, and breaks 5 even ones."""
+    home = StudioHome(tmp_path_factory.mktemp("compare-home"))
+    folder = RunFolder(home.runs_dir / "demo-run")
+    writer = RunWriter(folder)
+    folder.recipe_file.write_text(Recipe(name="Demo").to_yaml(), encoding="utf-8")
+    for stage in ("sft", "grpo"):
+        shutil.copytree(TINY, folder.model(stage))
+    for model, right in (("base", lambda i: False), ("sft", lambda i: i % 2 == 0), ("grpo", lambda i: i < 110)):
+        writer.add_answers(_answer(model, i, right(i)) for i in range(QUESTIONS))
+    writer.set_status(state="finished")
+    writer.close()
+    return home
+
+
+def _answer(model: str, i: int, right: bool) -> AnswerRecord:
+    given = str(i + 1) if right else "0"
+    text = f"zebra {HOSTILE}" if model == "base" else f"<reasoning>\n{i}+1\n</reasoning>\n<answer>{given}</answer>"
+    extracted = extract(scheme_of(Recipe().data.tags), text)
+    return AnswerRecord(model, "test", SETTINGS, i, 0, f"What is {i} + 1? {HOSTILE if i == 1 else ''}", str(i + 1),
+                        text, extracted, right, right, right, model != "base", 20 + i, False, 0.01)
+
+
+@pytest.fixture(scope="module")
+def url(start_app: Callable[..., str], home: StudioHome) -> str:
+    """One app for the tests of this file."""
+    return start_app(home.path)
+
+
+def open_tab(page: Any, url: str, name: str) -> None:
+    """Load the run's page and open a tab."""
+    page.goto(f"{url}?run=demo-run")
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
+    page.locator("#tabs").get_by_role("tab", name=name, exact=True).first.click()
+
+
+def test_answers_are_filtered_read_searched_paged_and_linked(page: Any, url: str) -> None:
+    open_tab(page, url, "Compare")
+    expect(page.locator("#compare-summary tbody tr")).to_have_count(3)
+    expect(page.locator("#compare-sentences")).to_contain_text("very unlikely to be chance")
+    page.locator("#compare-plot .main-svg").first.wait_for()
+    count, questions = page.locator("#compare-count"), page.locator("#compare-questions details.q")
+
+    page.locator("#compare-filter label", has_text="Fixed by GRPO").click()
+    expect(count).to_contain_text("55 of 120")
+    expect(questions).to_have_count(50)
+    for i, answer in ((0, "2"), (4, "10")):
+        if i > 2:
+            questions.nth(i).locator("summary").click()
+        expect(questions.nth(i).locator(".col").nth(2).locator(".answer")).to_have_text(answer)
+        expect(questions.nth(i).locator(".col").nth(0)).to_contain_text("zebra <script>")
+    page.locator("#compare-page input").fill("2")
+    page.locator("#compare-page input").press("Tab")
+    expect(questions).to_have_count(5)
+
+    page.locator('[data-cell="sft>grpo:right>wrong"]').click()
+    expect(count).to_have_text(re.compile(r"^\s*5 of 120"))
+    page.locator("#compare-filter label", has_text="All questions").click()
+    expect(count).to_contain_text("120 of 120")
+    page.locator("#compare-search").get_by_label("Search").fill("what is 117 ")
+    expect(count).to_have_text(re.compile(r"^\s*1 of 120"))
+    page.goto(f"{url}{questions.first.locator('a').get_attribute('href')}")
+    expect(count).to_have_text(re.compile(r"^\s*1 of 120"))
+    expect(questions.first).to_contain_text("#118")
+    assert page.evaluate("window.hit") is None
+
+
+def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> None:
+    open_tab(page, url, "Compare")
+    page.locator("#compare-questions details.q").first.wait_for()
+    page.get_by_role("button", name="Ask the models").click()
+    ask, answers = page.locator("#compare-ask"), page.locator("#compare-ask-answers")
+    ask.get_by_label("Question", exact=True).fill("Zoe has 49 marbles. Leo brings 38 more.")
+    ask.get_by_role("button", name="Ask", exact=True).click()
+    expect(answers).to_contain_text("Starting")
+    ask.get_by_role("button", name="Stop", exact=True).click()
+    expect(answers).to_contain_text("Stopped before")
+    ask.get_by_role("button", name="Ask", exact=True).click()
+    expect(answers).to_contain_text(re.compile(r"Base.*tokens in.*SFT.*tokens in.*GRPO.*tokens in", re.S),
+                                    timeout=120_000)
+    ask.get_by_label(re.compile("Blind")).check()
+    ask.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("button", name="A is best").click()
+    expect(page.locator("#compare-ask-tally")).to_contain_text("Votes so far")
+
+
+def test_the_exported_model_is_loaded_by_plain_transformers(page: Any, url: str, tmp_path: Path) -> None:
+    open_tab(page, url, "Export")
+    page.get_by_role("button", name="Merged model (zip)").click()
+    expect(page.locator("#export-said")).to_contain_text("grpo-model.zip is ready")
+    with page.expect_download() as waited:
+        page.locator("#export-files").get_by_role("link").first.click()
+    zipfile.ZipFile(io.BytesIO(Path(waited.value.path()).read_bytes())).extractall(tmp_path)
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, capture_output=True, text=True, timeout=200,
+                          check=False)
+    assert re.search(r"tokens \d+", done.stdout), done.stderr[-2000:]
