@@ -12,7 +12,7 @@ test: ## everything
 	$(PYTHON) -m pytest
 
 bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw results in docs/results/
-	$(PYTHON) -m benchmarks.app_start
+	$(PYTHON) -m benchmarks.app_start --out docs/results/app_start.json
 	$(PYTHON) -m benchmarks.demo_bars --out docs/results/demo.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json
