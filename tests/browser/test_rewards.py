@@ -161,5 +161,5 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     assert completion["rewards"]["brevity"] == pytest.approx(min(1.0, len(completion["text"]) / 1000))
     assert folder.recipe().rewards.functions[1].code == CODE
     open_tab(page, "Live")
-    page.locator(".live-legend", has_text="brevity").first.wait_for(timeout=120_000)
-    page.locator(f"text={values[-1]['value']:.2f}").first.wait_for()
+    legend = page.locator(".live-legend", has_text="brevity").first
+    expect(legend).to_contain_text(f"{values[-1]['value']:.3f}", timeout=120_000)
