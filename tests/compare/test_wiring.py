@@ -17,7 +17,7 @@ heavy = {"torch", "transformers", "trl", "unsloth", "vllm"} & set(sys.modules)
 assert not heavy, heavy
 by_id = {b.elem_id: b._id for b in demo.blocks.values() if getattr(b, "elem_id", None)}
 targets = {t for fn in demo.fns.values() for t in fn.targets}
-for elem, event in (("compare-search", "input"), ("compare-search", "submit"), ("compare-page", "input"),
+for elem, event in (("compare-search", "change"), ("compare-page", "input"),
                     ("compare-filter", "input"), ("compare-chart", "change"), ("compare-matrices", "pick"),
                     ("export-stage", "input")):
     assert (by_id[elem], event) in targets, (elem, event)

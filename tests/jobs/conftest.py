@@ -1,12 +1,10 @@
 """A home of its own for each test, with workers that run the fake stages."""
 
-import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from waiting import end_everything
 
 from pipeline.studio_home import StudioHome
 
@@ -23,13 +21,3 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StudioHome
     home = StudioHome(tmp_path / "home")
     yield home
     end_everything(home)
-
-
-def end_everything(home: StudioHome) -> None:
-    """Kill what a test left running: workers, their children, and keepers of this home."""
-    home.write("DELETE FROM queue")
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            marked = process.environ().get("REASONING_STUDIO_WORKER", "").startswith(f"{home.path}|")
-            if process.pid != os.getpid() and (marked or any(str(home.path) in part for part in process.cmdline())):
-                process.kill()

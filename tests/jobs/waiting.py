@@ -1,13 +1,27 @@
 """Waiting with a deadline for what a worker does, and a small recipe for the fake stages."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
+
+import psutil
 
 from pipeline import jobs, locks
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
+
+
+def end_everything(home: StudioHome) -> None:
+    """Kill what a test left running: workers, their children, and keepers of this home."""
+    home.write("DELETE FROM queue")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            marked = process.environ().get("REASONING_STUDIO_WORKER", "").startswith(f"{home.path}|")
+            if process.pid != os.getpid() and (marked or any(str(home.path) in part for part in process.cmdline())):
+                process.kill()
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
