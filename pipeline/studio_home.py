@@ -119,8 +119,8 @@ class StudioHome:
     # Names and notes ------------------------------------------------------------
 
     def add_run(self, run_id: str, name: str, kind: str, parent: str | None = None) -> None:
-        """Note a new run."""
-        self.write("INSERT INTO runs (id, name, kind, created, parent) VALUES (?, ?, ?, ?, ?)",
+        """Note a new run; one that a reader took in a moment earlier, from its folder alone, gets its true row."""
+        self.write("INSERT OR REPLACE INTO runs (id, name, kind, created, parent) VALUES (?, ?, ?, ?, ?)",
                    (_checked(run_id), name, kind, time.time(), parent))
 
     def known_runs(self, deleted: bool = False) -> list[dict[str, Any]]:

@@ -92,3 +92,13 @@ def test_a_lock_ends_with_its_process_and_not_with_its_forked_child(tmp_path: Pa
     assert locks.holder(tmp_path / "lock") == os.getpid() and not locks.take(tmp_path / "lock")
     locks.release(tmp_path / "lock")
     os.killpg(holder.pid, 9)
+
+
+def test_a_run_that_a_reader_took_in_before_it_was_noted_is_noted_all_the_same(home: StudioHome) -> None:
+    """The folder appears before its row: whoever lists the runs in between adopts it, and starting must not fail."""
+    folder = home.runs_dir / "20260101-0000-a-run-0000"
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(recipe().to_yaml(), encoding="utf-8")
+    assert [row["kind"] for row in home.known_runs()] == ["train"]
+    home.add_run(folder.name, "Mine", "dry_run")
+    assert [(row["name"], row["kind"]) for row in home.known_runs()] == [("Mine", "dry_run")]
