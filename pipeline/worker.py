@@ -28,27 +28,24 @@ from pipeline.failures import explain, is_disk_full, redact
 from pipeline.recipe import Recipe
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import STAGES, RunFolder, RunReader, RunWriter
+from pipeline.stages import STAGE_WORK, stage_work
 from pipeline.studio_home import StudioHome
 from pipeline.watch import Watch
 
 # Which stages a kind of job has. The kind under which a run was made decides its state; others are extra jobs.
 KINDS: dict[str, tuple[str, ...]] = {
     "train": STAGES, "evaluate": ("evaluate",), "dry_run": ("prepare", "dry_run"), "ask": ("ask",)}
-FUNCTIONS = {
-    "prepare": "prepare.prepare", "sft": "sft.sft", "merge_sft": "merge.merge_sft", "grpo": "grpo.grpo",
-    "merge_grpo": "merge.merge_grpo", "evaluate": "evaluate.evaluate", "dry_run": "dry_run.dry_run",
-    "ask": "ask.ask"}
 STAGES_VARIABLE = "REASONING_STUDIO_STAGES"  # a module that stands in for pipeline.stages; for tests
 EXIT_FINISHED, EXIT_FAILED, EXIT_BUSY = 0, 1, 3
 
 
 def stage_function(name: str) -> Callable[[Run], None]:
     """The function of a stage, imported only now. Raises EngineError when this installation lacks it."""
-    module, function = FUNCTIONS[name].split(".")
     try:
         if stand_in := os.environ.get(STAGES_VARIABLE):
+            module, function = STAGE_WORK[name]
             return getattr(getattr(importlib.import_module(stand_in), module), function)
-        return getattr(importlib.import_module(f"pipeline.stages.{module}"), function)
+        return stage_work(name)
     except ModuleNotFoundError as error:
         raise EngineError(f"The stage {name!r} cannot run: the module {error.name!r} is missing. "
                           "Install the requirements with `pip install -r requirements.txt`.") from error

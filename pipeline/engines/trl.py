@@ -5,6 +5,8 @@ and is passed explicitly, so that TRL's defaults never decide.
 """
 
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +148,6 @@ def _load_on_plain_cpu(trainer: Any) -> None:
 
 def save_adapter(model: Any, out: Path) -> None:
     """Write the adapter into `out`, which appears whole or not at all."""
-    import shutil
-
     temporary = out.with_name(out.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -265,12 +265,8 @@ def tell_trainable(run: Run, model: Any) -> None:
 
 
 def _processes() -> int:
-    import os
-
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _is_main() -> bool:
-    import os
-
     return os.environ.get("RANK", "0") == "0"

@@ -9,7 +9,7 @@ from pipeline.run import Run
 STAGE_WORK = {
     "prepare": ("prepare", "prepare"), "sft": ("sft", "sft"), "merge_sft": ("merge", "merge_sft"),
     "grpo": ("grpo", "grpo"), "merge_grpo": ("merge", "merge_grpo"), "evaluate": ("evaluate", "evaluate"),
-    "dry_run": ("dry_run", "dry_run"),
+    "dry_run": ("dry_run", "dry_run"), "ask": ("ask", "ask"),
 }
 
 
