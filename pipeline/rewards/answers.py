@@ -1,12 +1,14 @@
 """Whether an answer is right: a cheap comparison first, math-verify in the scoring process only for what is left."""
 
 import re
+import time
 from functools import lru_cache
 
 from pipeline.rewards import math_process
 from pipeline.rewards.numbers import Number, canonical, number, same_number, same_units
 
 MAX_MATH_CHARS = 400
+STARVED_SECONDS = 10.0
 
 _LAST = re.compile(
     r"(?:(?<![\w.)])[-\u2212\u2013][$€£]?|(?<![\w.])[$€£]?)\d(?:[\d,]*\d)?(?:\.\d+)?(?:/\d+)?%?")
@@ -112,7 +114,10 @@ def lenient_match(text: str, reference: str | None) -> bool:
     lines = [line for line in re.sub(r"</?\w{1,30}>", "\n", text[-4000:]).splitlines() if line.strip()]
     ends = boxed[-1:] + lines[-1:]
     ends += [re.split(r"\b(?:is|answer)\b:?|=", end)[-1] for end in lines[-1:]]
-    return any(same_answer(end, reference) for end in ends)
+    for end in dict.fromkeys(ends):
+        if (equal := compare(end, reference)) is not False:
+            return bool(equal)  # one that could not be settled in time is enough: the next would take as long
+    return False
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -145,6 +150,29 @@ def _is_math(text: str) -> bool:
     return bool(re.search(r"[\d\\(){}\[\]^+*/=<>|√π∞-]", text))
 
 
-@lru_cache(maxsize=65536)
+class _Starved(Exception):
+    """The machine was too busy to compare."""
+
+
+_starved: dict[tuple[str, str], float] = {}  # pair -> until when it is not asked again
+
+
 def _math_equal(given: str, reference: str) -> bool | None:
-    return math_process.SHARED.equal(given, reference)
+    """A pair that got no processor time is not remembered, but left alone for a while: several rewards may ask."""
+    if _starved.get((given, reference), 0.0) > time.monotonic():
+        return None
+    try:
+        return _remembered(given, reference)
+    except _Starved:
+        if len(_starved) > 1000:
+            _starved.clear()
+        _starved[given, reference] = time.monotonic() + STARVED_SECONDS
+        return None
+
+
+@lru_cache(maxsize=65536)
+def _remembered(given: str, reference: str) -> bool | None:
+    verdict = math_process.SHARED.compare(given, reference)
+    if verdict.starved:
+        raise _Starved
+    return verdict.equal

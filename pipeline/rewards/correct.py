@@ -12,6 +12,7 @@ from pipeline.rewards.numbers import Number, canonical, number, same_number, sam
 Several = Literal["last", "agree", "wrong"]
 SEVERAL = Field("last", title="Several answer tags",
     description="last: the last one counts; agree: all must be the same answer; wrong: more than one is wrong.")
+MAX_SPELLINGS = 10
 UNSETTLED = "could not be compared in time"
 
 
@@ -103,9 +104,15 @@ def chosen_answer(item: Item, several: Several) -> tuple[str, str | None]:
         return "there is no closed answer tag", None
     if len(found) > 1 and several == "wrong":
         return f"there are {len(found)} answers, and only one is allowed", None
-    if len(found) > 1 and several == "agree" and not all(answers.same_answer(a, found[-1]) for a in found[:-1]):
+    if len(found) > 1 and several == "agree" and not _agree(found):
         return f"the {len(found)} answers do not agree", None
     return ("", found[-1]) if found[-1].strip() else ("the answer is empty", None)
+
+
+def _agree(found: list[str]) -> bool:
+    """Whether all are the same answer; more than MAX_SPELLINGS ways to write it are not looked into."""
+    spellings = set(found) - {found[-1]}
+    return len(spellings) <= MAX_SPELLINGS and all(answers.same_answer(a, found[-1]) for a in spellings)
 
 
 def only_number(text: str) -> tuple[str, Number] | None:

@@ -1,10 +1,19 @@
-"""The scoring process: math-verify behind a pipe, killed at a deadline and replaced.
+"""The scoring process: math-verify behind a pipe, with a limit on processor time and one on wall-clock time.
 
 math-verify bounds its own time with SIGALRM, which works in a main thread only, and a number such as `9^{9^{9^9}}`
 holds the interpreter for ever. So it runs in a process of its own, in its own session, which imports nothing of this
-project. It ends when its input closes (the parent ended), and the kernel ends it when a request burns too much
-processor time or memory, so an orphan cannot linger. The deadline is extended only where a busy machine gave the
-process too little processor time.
+project (`math_child.py`). It ends when its input closes (the parent ended).
+
+- **Processor time**, 0.5 s: the kernel ends the comparison that burns more, wherever it is. Such a pair cannot be
+  settled, on no machine and at no load, and that is remembered.
+- **Wall-clock time**, 0.9 s from the moment the pair is asked: then the process is killed, whatever the machine is
+  doing, and the answer is "not found out". With room to kill and go on, no pair takes more than 1 s. This limit is
+  reached only where a busy machine gave the process less than 0.5 s of its processor in that time, so the pair is not
+  to blame: nothing is remembered, and it is asked again the next time. An ordinary comparison takes 2 to 20 ms.
+
+A killed process is replaced within milliseconds by a fork of one that has everything loaded. The first start takes a
+second or two, which no pair is charged for; what trains or tries rewards calls `start` beforehand. Questions from
+several threads take turns.
 """
 
 import atexit
@@ -12,95 +21,100 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 CHILD = Path(__file__).with_name("math_child.py")
 START_SECONDS = 60.0
-MAX_WAITS = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a comparison: equal or not, None where that was not found out; `starved` when the machine was too
+    busy, so that asking again may help."""
+
+    equal: bool | None
+    starved: bool = False
 
 
 class MathProcess:
-    """A pre-spawned process (and one in reserve) that compares two expressions; safe to use from any thread."""
+    """A process that compares two expressions, started when it is first needed; safe to use from any thread."""
 
-    def __init__(self, deadline_seconds: float = 0.8) -> None:
-        self.deadline_seconds = deadline_seconds
-        self.asked = self.timeouts = self.failures = 0
+    def __init__(self, wall_seconds: float = 0.9, processor_seconds: float = 0.5) -> None:
+        self.wall_seconds, self.processor_seconds = wall_seconds, processor_seconds
+        self.asked = self.timeouts = self.starved = self.failures = 0
         self._lock = threading.Lock()
-        self._current: Child | None = None
-        self._spare: Child | None = None
+        self._child: Child | None = None
 
     def start(self) -> None:
         """Spawn the process if there is none; does not wait until it is ready."""
         with self._lock:
-            self._current = self._alive()
+            self._alive()
 
     def equal(self, given: str, reference: str) -> bool | None:
         """Whether the two are mathematically equal; None when that could not be found out in time."""
-        request = json.dumps([given, reference]).encode() + b"\n"
+        return self.compare(given, reference).equal
+
+    def compare(self, given: str, reference: str) -> Verdict:
+        """The comparison, within `wall_seconds` once the process has started and it is this thread's turn."""
         with self._lock:
             self.asked += 1
             for _ in range(2):  # one that died while idle is replaced, once
-                child = self._current = self._alive()
-                if not child.wait_until_ready(START_SECONDS):
-                    self._replace()
-                    continue
-                if self._spare is None:
-                    self._spare = Child()  # waits in reserve, so that a kill costs no start
-                used = child.processor_seconds()
-                line = child.read(self.deadline_seconds) if child.send(request) else None
-                waited = 1
-                while line is None and waited < MAX_WAITS and child.usable() and (
-                        child.processor_seconds() - used < 0.8 * self.deadline_seconds):
-                    line, waited = child.read(self.deadline_seconds), waited + 1  # a busy machine gave it no time
-                late = line is None and child.usable()
-                if line is not None:
-                    answer = json.loads(line)
-                    self.failures += answer is None
-                    return answer
-                self._replace()
-                if late:
-                    self.timeouts += 1
-                    return None
+                child = self._alive()
+                if child.wait_until_ready(START_SECONDS):
+                    verdict = self._ask(child, given, reference)
+                    if verdict is not None:
+                        return verdict
+                child.kill()
             self.failures += 1
-            return None
+            return Verdict(None)
 
     def close(self) -> None:
-        """End the processes; a later comparison starts new ones."""
+        """End the process; a later comparison starts a new one."""
         with self._lock:
-            for child in (self._current, self._spare):
-                if child is not None:
-                    child.kill()
-            self._current = self._spare = None
+            if self._child is not None:
+                self._child.kill()
+            self._child = None
+
+    def _ask(self, child: "Child", given: str, reference: str) -> Verdict | None:
+        """One request; None when the whole process is gone."""
+        until = time.monotonic() + self.wall_seconds
+        number = child.send(until, self.processor_seconds, given, reference)
+        while number is not None and (message := child.read(until)) is not None:
+            if message[0] == number:
+                self.failures += message[1] is None
+                return Verdict(message[1])
+            if message[0] == "ready":  # the kernel ended the one that was asked, and its successor says hello
+                self.timeouts += 1
+                return Verdict(None)
+        if number is None or not child.usable():
+            return None
+        child.end_answering()
+        self.timeouts += 1
+        self.starved += 1
+        return Verdict(None, starved=True)
 
     def _alive(self) -> "Child":
-        if self._current is not None and self._current.usable():
-            return self._current
-        self._replace()
-        assert self._current is not None
-        return self._current
-
-    def _replace(self) -> None:
-        if self._current is not None:
-            self._current.kill()
-        spare, self._spare = self._spare, None
-        if spare is not None and spare.usable():
-            self._current, self._spare = spare, Child()
-        else:
-            self._current = Child()
+        if self._child is None or not self._child.usable():
+            if self._child is not None:
+                self._child.kill()
+            self._child = Child()
+        return self._child
 
 
 class Child:
-    """A running `math_child.py` and its two pipes. Not thread-safe."""
+    """A running `math_child.py`, which forks the process that answers, and its two pipes. Not thread-safe."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self.ready = False
+        self.answering: int | None = None  # the pid of the process that answers
+        self._number = 0
         self._buffer = b""
         self._ended = False
         self._process = subprocess.Popen(
@@ -117,44 +131,51 @@ class Child:
         return self.owner == os.getpid() and not self._ended and self._process.poll() is None
 
     def wait_until_ready(self, seconds: float) -> bool:
-        """Wait for the line that says the libraries are loaded."""
-        self.ready = self.ready or self.read(seconds) is not None
-        return self.ready
+        """Wait for the line that says that a process is there to answer."""
+        until = time.monotonic() + seconds
+        while self.answering is None and self.read(until) is not None:
+            pass
+        return self.answering is not None
 
-    def processor_seconds(self) -> float:
-        """Processor time it has used so far."""
-        try:
-            times = psutil.Process(self.pid).cpu_times()
-        except psutil.Error:
-            return 0.0
-        return times.user + times.system
-
-    def send(self, request: bytes) -> bool:
-        """Write one line; False when the process is gone."""
+    def send(self, until: float, processor_seconds: float, given: str, reference: str) -> int | None:
+        """Write one request; its number, or None when the process is gone."""
+        self._number += 1
+        request = json.dumps([self._number, until, processor_seconds, given, reference]).encode() + b"\n"
         try:
             self._process.stdin.write(request)  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         except OSError:
-            return False
-        return True
+            return None
+        return self._number
 
-    def read(self, seconds: float) -> bytes | None:
-        """One line of its output; None at the deadline or when it is gone."""
-        descriptor, end = self._process.stdout.fileno(), time.monotonic() + seconds  # type: ignore[union-attr]
+    def read(self, until: float) -> list[Any] | None:
+        """One message; None at the given moment or when the process is gone."""
+        descriptor = self._process.stdout.fileno()  # type: ignore[union-attr]
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
             chunk = os.read(descriptor, 65536) if ready else b""
             self._ended = bool(ready) and not chunk  # its end closed: it is gone, even before the system says so
             if not chunk:
                 return None
             self._buffer += chunk
         line, self._buffer = self._buffer.split(b"\n", 1)
-        return line
+        message = json.loads(line)
+        if message[0] == "ready":
+            self.answering = message[1]
+        return message
+
+    def end_answering(self) -> None:
+        """Kill the process that answers; the other forks its successor."""
+        answering, self.answering = self.answering, None
+        if answering is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(answering, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End it at once and close the pipes; in a forked process only forget it."""
+        """End both at once and close the pipes; in a forked process only forget them."""
         if self.owner == os.getpid():
-            self._process.kill()
+            self._process.kill()  # first, or it would fork another
+            self.end_answering()
             self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):

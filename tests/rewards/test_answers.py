@@ -1,14 +1,18 @@
 """The answer check: what is equal, what never is, and how long it may take."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from pipeline.rewards import math_process
+from pipeline.rewards import answers, math_process
 from pipeline.rewards.answers import compare, last_number, lenient_match, plausible, same_answer, settle
+from pipeline.rewards.base import Item
+from pipeline.rewards.correct import chosen_answer
+from pipeline.tags import SCHEMES
 
 SPELLINGS_OF_1000 = [
     "1000", "1,000", "1000.0", "$1,000", "1000 dollars", "1e3", "1000.", "**1000**", r"\text{1000}", r"\boxed{1000}",
@@ -73,27 +77,78 @@ def test_a_missing_answer_is_never_right() -> None:
 
 @pytest.mark.parametrize("given", HOSTILE, ids=lambda text: f"{text[:8]}x{len(text)}")
 def test_hostile_answers_end_in_time(given: str) -> None:
-    """The bars: 0.1 s without mathematics, 1 s of processor time with it (three deadlines on a busy machine)."""
+    """The bars: 0.1 s of processor time without mathematics; 1 s of wall-clock time in all, the best of three tries,
+    since on a busy machine this very process may be the one that waits."""
     same_answer("1+1", "2")  # the scoring process is started
-    started, used = time.perf_counter(), time.process_time()
+    used = time.process_time()
     settled = settle(given, "7")
     assert time.process_time() - used < 0.1
-    started = time.perf_counter()
-    assert not same_answer(given, "7")
-    assert time.perf_counter() - started < (0.5 if settled is not None else 5)
+    tries = []
+    while len(tries) < 3 and (not tries or min(tries) >= 1.0):
+        answers._remembered.cache_clear()
+        answers._starved.clear()
+        started = time.perf_counter()
+        assert not same_answer(given, "7")
+        tries.append(time.perf_counter() - started)
+    assert min(tries) < (0.1 if settled is not None else 1.0)
 
 
 def test_a_killed_scoring_process_is_replaced_and_a_timeout_is_none_and_counted() -> None:
-    process = math_process.MathProcess(deadline_seconds=1.5)
+    """The processor-time limit settles that a pair is hopeless, on every machine; then the next pairs are compared."""
+    process = math_process.MathProcess(wall_seconds=30)
     try:
         assert process.equal("1+1", "2") is True
-        assert process.equal("9^{9^{9^9}}", "7") is None
-        assert process.timeouts == 1
-        assert process.equal("2^3", "8") is True
-        process._current._process.kill()  # type: ignore[union-attr]
+        for number in range(1, 4):
+            assert process.compare("9^{9^{9^9}}", "7") == math_process.Verdict(None, starved=False)
+            assert process.timeouts == number
+            assert process.equal("2^3", "8") is True
+        process._child._process.kill()  # type: ignore[union-attr]
         assert process.equal("2^4", "16") is True
     finally:
         process.close()
+
+
+def test_the_wall_clock_ends_a_comparison_that_gets_no_processor_time_and_blames_the_machine() -> None:
+    """A stopped process is one that a busy machine never runs: the pair is not settled, and not remembered."""
+    process = math_process.MathProcess()
+    try:
+        assert process.equal("1+1", "2") is True
+        os.kill(process._child.answering, signal.SIGSTOP)  # type: ignore[union-attr]
+        assert process.compare("2^3", "8") == math_process.Verdict(None, starved=True)
+        assert process.starved == process.timeouts == 1
+        process.wall_seconds = 30.0
+        assert process.equal("2^3", "8") is True
+    finally:
+        process.close()
+
+
+def test_a_pair_that_was_starved_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once, for several rewards ask about the same pair; but 10 s later."""
+    asked: list[str] = []
+
+    class Busy:
+        def compare(self, given: str, reference: str) -> math_process.Verdict:
+            asked.append(given)
+            return math_process.Verdict(True) if len(asked) > 1 else math_process.Verdict(None, starved=True)
+
+    monkeypatch.setattr(math_process, "SHARED", Busy())
+    assert compare("2^3+0.5", "8.5") is None and compare("2^3+0.5", "8.5") is None and len(asked) == 1
+    now = time.monotonic()
+    monkeypatch.setattr(answers, "_starved", dict.fromkeys(answers._starved, now))
+    assert compare("2^3+0.5", "8.5") is True and compare("2^3+0.5", "8.5") is True and len(asked) == 2
+
+
+def test_hopeless_pairs_in_one_completion_cost_the_time_of_one() -> None:
+    """Many answer tags that must agree, and the three ends of a text that a lenient match looks at."""
+    same_answer("1+1", "2")
+    many = [f"9^{{9^{{9^{{{i}}}}}}}" for i in range(10, 30)]
+    item = Item("".join(f"<answer>{text}</answer>" for text in many), "7", "", SCHEMES["reasoning"])
+    started = time.perf_counter()
+    assert chosen_answer(item, "agree") == ("the 20 answers do not agree", None)
+    assert time.perf_counter() - started < 0.1
+    before = math_process.SHARED.timeouts
+    assert not lenient_match("\\boxed{9^{99999999991}}\nit is 9^{99999999992}", "x+7")
+    assert math_process.SHARED.timeouts == before + 1
 
 
 def test_the_scoring_process_imports_no_torch_and_ends_with_its_parent() -> None:
@@ -101,13 +156,13 @@ def test_the_scoring_process_imports_no_torch_and_ends_with_its_parent() -> None
             "from pipeline.rewards import math_process, same_answer\n"
             "assert same_answer('2^3', '8')\n"
             "assert 'torch' not in sys.modules and 'sympy' not in sys.modules and 'gradio' not in sys.modules\n"
-            "print(math_process.SHARED._current.pid, flush=True)\n"
+            "print(math_process.SHARED._child.pid, math_process.SHARED._child.answering, flush=True)\n"
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    pid, end = int(done.stdout), time.monotonic() + 10
-    while _alive(pid) and time.monotonic() < end:
+    pids, end = [int(pid) for pid in done.stdout.split()], time.monotonic() + 30
+    while any(map(_alive, pids)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not _alive(pid), done.stderr
+    assert len(pids) == 2 and not any(map(_alive, pids)), done.stderr
 
 
 def _alive(pid: int) -> bool:
