@@ -6,6 +6,7 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 export class Card {
   constructor(board, spec) {
     Object.assign(this, { board, data: new Map(), visible: false, log: false, drawn: false, pending: 0 });
+    this.firstDrawn = new Promise(done => { this.tellDrawn = done; });
     this.legend = el("div", { class: "live-legend" });
     this.title = el("h4", {});
     this.logButton = el("button", { type: "button", class: "live-icon", "aria-pressed": "false", onclick: () => this.toggleLog() }, "log");
@@ -83,7 +84,7 @@ export class Card {
     window.Plotly.react(this.plot, traces, this.layout(), { displayModeBar: false, responsive: false, doubleClick: "reset" });
     if (this.resized && this.drawn) window.Plotly.Plots.resize(this.plot);
     if (!this.drawn) this.plot.on("plotly_relayout", () => this.zoomed());
-    this.resized = false; this.drawn = true;
+    this.resized = false; this.drawn = true; this.tellDrawn();
     this.legend.querySelectorAll("i").forEach((mark, i) => { mark.style.background = colours[i % colours.length]; });
     this.readout();
   }
@@ -143,8 +144,8 @@ export class Card {
     this.later();
   }
 
-  png() {
-    if (!this.drawn) return;
+  async png() {
+    await this.firstDrawn;
     const style = getComputedStyle(document.body);
     window.Plotly.downloadImage({ data: this.plot.data, config: {}, layout: { ...this.plot.layout, width: 900, height: 450, autosize: false,
       title: { text: "" }, margin: { l: 60, r: 20, t: 40, b: 40 }, paper_bgcolor: style.getPropertyValue("--body-background-fill").trim() || "#fff",
@@ -154,12 +155,12 @@ export class Card {
 
   // ---- the cursor
 
-  stepAt(event) {
+  stepAt(left) {  // pixels from the plot's left edge
     const axis = this.plot._fullLayout?.xaxis;
-    if (!axis) return null;
-    const box = this.plot.getBoundingClientRect();
-    return this.nearest(axis.p2d(event.clientX - box.left - axis._offset));
+    return axis ? this.nearest(axis.p2d(left - axis._offset)) : null;
   }
+
+  leftOf(event) { return event.clientX - this.plot.getBoundingClientRect().left; }
 
   nearest(step) {
     const x = this.steps();
@@ -170,12 +171,14 @@ export class Card {
   }
 
   steps() { return this.spec.series.map(s => this.of(this.board.live.run, s.key)?.[0]).filter(Boolean).sort((a, b) => b.length - a.length)[0]; }
-  moved(event) { const step = this.stepAt(event); if (step !== null) this.board.point(this.spec.stage, step); }
+  moved(event) { const step = this.stepAt(this.leftOf(event)); if (step !== null) this.board.point(this.spec.stage, step); }
 
-  up(event) {
-    const down = this.down; this.down = null;
+  async up(event) {
+    const down = this.down, left = this.leftOf(event); this.down = null;
     if (!down || down[2] !== 0 || Math.hypot(event.clientX - down[0], event.clientY - down[1]) > 5) return;
-    const step = this.stepAt(event);
+    await this.firstDrawn;  // a click that comes before the points counts when they are there
+    if (this.closed) return;
+    const step = this.stepAt(left);
     if (step !== null) this.board.mark(this.spec.stage, step);
     if (step !== null && this.spec.stage !== "sft") this.board.live.openStep(this.spec.stage, step);
   }

@@ -127,6 +127,21 @@ def test_a_note_and_a_second_run_on_the_curves(page: Any, url: str) -> None:
     page.wait_for_function("!" + DASHED)
 
 
+def test_a_click_before_the_points_have_come_is_not_lost(page: Any, url: str) -> None:
+    """The app's answers are held back while a chart that has just been scrolled to is clicked: the step is marked."""
+    page.add_init_script("""const ask = window.fetch; window.answers = Promise.resolve();
+        window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };""")
+    page.goto(f"{url}?run=second-run")
+    page.locator(DRAWN).first.wait_for()
+    page.evaluate("() => { window.answers = new Promise(done => { window.answerNow = done; }); }")
+    plot = page.locator('[data-stage="sft"] .live-plot').first
+    plot.click()
+    assert plot.locator("svg").count() == 0 and not page.locator(".live-board .live-note").is_visible()
+    page.evaluate("() => window.answerNow()")
+    page.get_by_role("textbox", name="Note at the marked step").wait_for()
+    assert plot.locator("svg").count() > 0
+
+
 def test_a_phone_shows_everything_in_its_width(chromium: Any, url: str) -> None:
     """390 px: nothing is cut off at the side."""
     phone = chromium.new_page(viewport={"width": 390, "height": 800})
