@@ -5,6 +5,7 @@ the page colours with them, so all four mean the same by "format".
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -115,8 +116,11 @@ def answers_in(scheme: TagScheme, text: str) -> list[str]:
     return [text[start:end] for start, end in _answer_blocks(scheme, text)]
 
 
-def parse(scheme: TagScheme, text: str) -> Parsed:
-    """Reasoning, answer, the list of format problems in words, and the spans to colour. Linear in the text's length."""
+def parse(scheme: TagScheme, text: str, spans: bool = True) -> Parsed:
+    """Reasoning, answer, the list of format problems in words, and the spans to colour unless they are not wanted.
+
+    Linear in the text's length, apart from sorting its tags.
+    """
     problems = list(_count_problems(scheme, text))
     reasoning_block = _reasoning_block(scheme, text)
     answer_blocks = _answer_blocks(scheme, text)
@@ -124,7 +128,8 @@ def parse(scheme: TagScheme, text: str) -> Parsed:
     if not problems:
         problems += _layout_problems(scheme, text, reasoning_block, answer_blocks)
     reasoning = text[slice(*reasoning_block)].strip() if reasoning_block else None
-    return Parsed(reasoning, answer, tuple(problems), _spans(scheme, text, reasoning_block, answer_blocks))
+    coloured = _spans(scheme, text, reasoning_block, answer_blocks) if spans else ()
+    return Parsed(reasoning, answer, tuple(problems), coloured)
 
 
 def is_well_formed(scheme: TagScheme, text: str) -> bool:
@@ -258,9 +263,10 @@ def _spans(
     blocks = [("reasoning", reasoning)] if reasoning else []
     blocks += [("answer", block) for block in answers]
     spans = list(tag_spans)
+    ordered = sorted((s.start, s.end) for s in tag_spans)
     for kind, (start, end) in blocks:
-        inside = sorted((s.start, s.end) for s in tag_spans if start <= s.start and s.end <= end)
-        for tag_start, tag_end in [*inside, (end, end)]:
+        inside = ordered[bisect_left(ordered, (start, start)) : bisect_left(ordered, (end, end))]
+        for tag_start, tag_end in [*(tag for tag in inside if tag[1] <= end), (end, end)]:
             if tag_start > start:
                 spans.append(Span(kind, start, tag_start))
             start = max(start, tag_end)

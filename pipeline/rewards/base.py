@@ -47,9 +47,9 @@ class Item:
 
     @property
     def parsed(self) -> tags.Parsed:
-        """Reasoning and format problems."""
+        """Reasoning and format problems, without spans."""
         if self._parsed is None:
-            self._parsed = tags.parse(self.scheme, self.text)
+            self._parsed = tags.parse(self.scheme, self.text, spans=False)
         return self._parsed
 
     @property

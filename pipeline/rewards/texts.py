@@ -4,16 +4,14 @@ import json
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-import jsonschema
-import referencing
 import regex
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.rewards.base import Example, Item, Mark, Parameters, RewardKind
 from pipeline.rewards.correct import score_bounds, short, with_answer
 from pipeline.rewards.formats import GOOD
+from pipeline.rewards.schema import REGEX_SECONDS, check_schema, compiled, misfit, valid_pattern
 
-REGEX_SECONDS = 0.05
 MAX_JSON_CHARS = 20_000
 
 Where = Literal["answer", "reasoning", "completion"]
@@ -23,19 +21,6 @@ WHERE = Field("answer", title="Where", description="The last answer tag, the rea
 def part(item: Item, where: Where) -> str | None:
     """The part of a completion that a reward looks at."""
     return item.answer if where == "answer" else item.reasoning if where == "reasoning" else item.text
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str, ignore_case: bool) -> "regex.Pattern[str]":
-    return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
-
-
-def _valid_pattern(pattern: str) -> str:
-    try:
-        regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"the pattern is not a regular expression: {error}") from error
-    return pattern
 
 
 class TextMatch(Parameters):
@@ -52,7 +37,7 @@ class TextMatch(Parameters):
     @model_validator(mode="after")
     def _pattern(self) -> "TextMatch":
         if self.mode == "regex":
-            _valid_pattern(self.expected)
+            valid_pattern(self.expected)
         return self
 
 
@@ -66,7 +51,7 @@ def text_match(item: Item, p: TextMatch) -> Mark:
         return p.absent, f"there is no {p.where}"
     if p.mode == "regex":
         try:
-            hit = _compiled(_valid_pattern(expected), p.ignore_case).search(text, timeout=REGEX_SECONDS) is not None
+            hit = compiled(valid_pattern(expected), p.ignore_case).search(text, timeout=REGEX_SECONDS) is not None
         except TimeoutError:
             return None, f"the pattern {short(expected)} took longer than {REGEX_SECONDS} s"
     else:
@@ -119,28 +104,12 @@ def json_valid(item: Item, p: JsonValid) -> Mark:
     return (p.right, "valid JSON") if problem is None else (p.wrong, problem)
 
 
-def _check_schema(text: str) -> str:
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the schema is not valid JSON: {error}") from error
-    if not isinstance(schema, dict):
-        raise ValueError("the schema must be a JSON object")
-    if "patternProperties" in text:
-        raise ValueError("patternProperties is not supported here: name the properties")
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"the schema is wrong: {error.message[:200]}") from error
-    return text
-
-
 class JsonSchema(Parameters):
     """The schema, where the document is expected, and the scores."""
 
-    schema_text: Annotated[str, AfterValidator(_check_schema)] = Field(
+    schema_text: Annotated[str, AfterValidator(check_schema)] = Field(
         '{"type": "object"}', title="JSON Schema", max_length=20_000, json_schema_extra={"lines": 8},
-        description="Draft 2020-12. References to other documents are refused.")
+        description="Draft 2020-12, patterns too. References to other documents are refused.")
     where: Where = WHERE
     right: float = Field(1.0, title="Fits", ge=-100, le=100, description="The document fits the schema.")
     partial: float = Field(0.0, title="JSON that does not fit", ge=-100, le=100, description="Valid JSON, other shape.")
@@ -152,10 +121,11 @@ def json_schema(item: Item, p: JsonSchema) -> Mark:
     value, problem = _json(part(item, p.where), p.where)
     if problem is not None:
         return p.wrong, problem
-    error = next(_validator(p.schema_text).iter_errors(value), None)
-    if error is None:
-        return p.right, "fits the schema"
-    return p.partial, f"does not fit the schema at {error.json_path}: {short(error.message)}"
+    try:
+        why_not = misfit(p.schema_text, value)
+    except TimeoutError as error:
+        return None, str(error) or "a pattern of the schema took too long"
+    return (p.right, "fits the schema") if why_not is None else (p.partial, f"does not fit the schema {why_not[:150]}")
 
 
 def _json(text: str | None, where: Where) -> tuple[Any, str | None]:
@@ -170,19 +140,6 @@ def _json(text: str | None, where: Where) -> tuple[Any, str | None]:
         return None, f"not valid JSON: {error}"
     except RecursionError:
         return None, "not valid JSON: nested too deeply"
-
-
-def _pattern_keyword(validator: Any, pattern: str, instance: Any, schema: Any) -> Any:
-    if isinstance(instance, str) and not _compiled(pattern, False).search(instance, timeout=REGEX_SECONDS):
-        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern_keyword})
-
-
-@lru_cache(maxsize=32)
-def _validator(schema_text: str) -> Any:
-    return _Validator(json.loads(schema_text), registry=referencing.Registry())  # an empty registry fetches nothing
 
 
 PERSON = '{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}'

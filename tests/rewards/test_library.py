@@ -1,8 +1,11 @@
 """Edge cases of every reward in the library beyond its examples, and the library's own completeness."""
 
+import contextlib
+import json
 import time
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pipeline.errors import RewardError
@@ -11,6 +14,7 @@ from pipeline.rewards import LIBRARY, RewardSet
 from pipeline.rewards.mutants import bench, mutants
 from pipeline.rewards.presets import PRESETS
 from pipeline.rewards.probes import gaming_check, probes
+from pipeline.rewards.schema import misfit
 from pipeline.tags import SCHEMES, wrap
 
 SCHEME = SCHEMES["reasoning"]
@@ -100,12 +104,77 @@ def test_a_pattern_that_back_tracks_is_stopped(kind: str, text: str, parameters:
     ("text_match", {"mode": "regex", "expected": "("}, "not a regular expression"),
     ("json_schema", {"schema_text": "{"}, "not valid JSON"), ("json_schema", {"schema_text": "[]"}, "JSON object"),
     ("json_schema", {"schema_text": '{"type": "nonsense"}'}, "schema is wrong"),
-    ("json_schema", {"schema_text": '{"patternProperties": {}}'}, "not supported"),
+    ("json_schema", {"schema_text": '{"patternProperties": {"(": {}}}'}, "not a regular expression"),
+    ("json_schema", {"schema_text": '{"properties": {"a": {"pattern": "["}}}'}, "not a regular expression"),
+    ("json_schema", {"schema_text": '{"patternProperties": {"^x": {}}, "unevaluatedProperties": false}'},
+     "cannot be used together"),
     ("overlong", {"limit": 100, "buffer": 100}, "does not fit"), ("length_target", {"shortest": 300}, "empty"),
     ("answer_exact", {"exact": float("nan")}, "exact"), ("multiple_choice", {"options": 99}, "options")])
 def test_wrong_parameters_are_refused_in_words(kind: str, parameters: dict[str, Any], words: str) -> None:
     with pytest.raises(RewardError, match=words):
         RewardSet(RewardsStep(functions=[RewardSpec(kind=kind, parameters=parameters)]), SCHEME)
+
+
+LONG = {
+    "a word": "a" * 200_000, "the same words": "so it is " * 25_000, "opening tags": "<reasoning>" * 20_000,
+    "blocks": "<reasoning></reasoning><answer>1</answer>" * 5000, "many answers":
+    "".join(f"<answer>{i}+x</answer>" for i in range(10_000)), "nested tags": "<answer>" * 9000 + "</answer>" * 9000,
+    "nested brackets": answer("[" * 100_000), "nested objects": answer('{"a":' * 3000 + "1" + "}" * 3000),
+    "digits": answer("1" * 200_000), "numbers": answer("1 " * 100_000), "spaces": " " * 200_000, "boxes":
+    r"\boxed{" * 30_000, "letters": answer("B " * 100_000), "signs": "<" * 200_000, "forbidden": "I cannot " * 20_000}
+WAYS: dict[str, list[dict[str, Any]]] = {
+    "text_match": [{"mode": m, "where": w} for m in ("exact", "contains") for w in ("completion", "reasoning")],
+    **{key: [{"several": s} for s in ("last", "agree")] for key in ("answer_exact", "answer_numeric", "math_equal")}}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_no_completion_takes_a_reward_long(name: str) -> None:
+    """200,000 characters, tags nested and repeated: 0.1 s of processor time at most, the better of two tries."""
+    for scheme in ("reasoning", "boxed"):
+        for kind in WANTED - {"custom"}:
+            for parameters in WAYS.get(kind, [{}]):
+                step = RewardsStep(functions=[RewardSpec(kind=kind, parameters=parameters)])
+                with RewardSet(step, SCHEMES[scheme]) as rewards:
+                    tries: list[float] = []
+                    while len(tries) < 2 and (not tries or min(tries) >= 0.1):
+                        used = time.thread_time()
+                        rewards.score([LONG[name]], ["7"], ["What is 6 + 1?"])
+                        tries.append(time.thread_time() - used)
+                assert min(tries) < 0.1, (kind, parameters)
+
+
+NAMES = {"patternProperties": {"^x_": {"type": "integer"}}, "properties": {"id": {}}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(("schema", "document", "fits"), [
+    (NAMES, {"x_a": 1, "id": "b"}, True), (NAMES, {"x_a": "1"}, False), (NAMES, {"y": 1}, False), (NAMES, {}, True),
+    ({"additionalProperties": {"type": "string"}, "patternProperties": {"^n": {}}}, {"n": 1, "t": "x"}, True),
+    ({"additionalProperties": {"type": "string"}}, {"t": 1}, False),
+    ({"uniqueItems": True}, [1, True, "1", [1], {"a": 1}, {"a": True}], True), ({"uniqueItems": True}, [1, 1.0], False),
+    ({"uniqueItems": True}, [{"a": 1, "b": [2]}, {"b": [2], "a": 1}], False), ({"uniqueItems": False}, [1, 1], True),
+    ({"unevaluatedProperties": False, "properties": {"a": {}}}, {"b": 1}, False),
+    ({"anyOf": [{"type": "string"}, {"minimum": 3}]}, 2, False), ({"type": ["object", "null"]}, None, True)])
+def test_documents_fit_a_schema_as_the_library_says(schema: dict[str, Any], document: Any, fits: bool) -> None:
+    """The same verdict as jsonschema's own validator, also for the keywords that we replace."""
+    assert jsonschema.Draft202012Validator(schema).is_valid(document) is fits
+    assert (misfit(json.dumps(schema), document) is None) is fits
+
+
+@pytest.mark.parametrize(("schema", "document"), [
+    ({"uniqueItems": True}, [{"a": i} for i in range(1800)]),
+    ({"patternProperties": {"^(a|aa)+$": {}}}, {"a" * 40 + f"b{i}": 1 for i in range(400)}),
+    ({"items": {"pattern": "(x+x+)+y"}}, ["x" * 30] * 600),
+    ({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"anyOf": [{"$ref": "#/$defs/a"}] * 9 + [{"type": "null"}]}}}},
+     json.loads("[" * 40 + "1" + "]" * 40))], ids=["unique", "names", "patterns", "recursion"])
+def test_no_document_takes_long_to_check(schema: dict[str, Any], document: Any) -> None:
+    """0.1 s of processor time at most; 0.08 s is where the check gives up."""
+    text = json.dumps(schema)
+    with contextlib.suppress(TimeoutError):
+        misfit(text, 1)  # the schema is read once for a whole run
+    used = time.thread_time()
+    with contextlib.suppress(TimeoutError):
+        misfit(text, document)
+    assert time.thread_time() - used < 0.1
 
 
 def test_a_schema_that_points_elsewhere_fetches_nothing() -> None:
