@@ -6,6 +6,7 @@ messages go to standard error. The documents are described in docs/runs.md.
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Any
 
 from pipeline import cli_data, cli_export, cli_rewards, cli_runs
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
+from pipeline.failures import is_disk_full
 from pipeline.mirror import open_home
 from pipeline.studio_home import default_home
 from pipeline.tags import SCHEMES
 
 BAD_INPUT: tuple[type[StudioError], ...] = (RecipeError, DatasetError, RewardError, RunError, EngineError)
 Command = Callable[[argparse.Namespace], "Outcome"]
+DISK_FULL = ("The disk is full. Free some space, then give the command again. A run that waits for space goes on "
+             "by itself; one that failed goes on with `python -m pipeline resume RUN`.")
 Outcome = tuple[int, Any, str]  # exit code, JSON document, text for people
 
 
@@ -33,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     except StudioError as error:
         code, document, text = 2, {"error": str(error)}, ""
         print(f"Error: {error}", file=sys.stderr)
+    except (OSError, sqlite3.Error) as error:
+        if not is_disk_full(error):
+            raise
+        code, document, text = 1, {"error": DISK_FULL}, ""
+        print(f"Error: {DISK_FULL}", file=sys.stderr)
     except KeyboardInterrupt:
         code, document, text = 1, {"error": "Interrupted."}, ""
         print("Interrupted.", file=sys.stderr)

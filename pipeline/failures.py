@@ -144,9 +144,9 @@ def _disk(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one of its causes, says that there is no space left."""
     for link in _chain(error):
-        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        if re.search(r"No space left on device|database or disk is full|PytorchStreamWriter failed", str(link)):
+        if re.search(r"No space left on device|database or disk is full|disk I/O error|PytorchStreamWriter failed", str(link)):
             return True
     return False
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
+from pipeline.sqlite_read import select
 
 SCHEMA_VERSION = 1
 STAGES = ("prepare", "sft", "merge_sft", "grpo", "merge_grpo", "evaluate")
@@ -248,12 +249,7 @@ class RunReader:
         if not self.folder.database.exists():
             return []
         try:
-            db = sqlite3.connect(f"{self.folder.database.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
-            try:
-                db.row_factory = sqlite3.Row
-                return [dict(row) for row in db.execute(sql, parameters)]
-            finally:
-                db.close()
+            return select(self.folder.database, sql, parameters)
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return []

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import RunError
 from pipeline.run_folder import RunFolder
+from pipeline.sqlite_read import select
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,99}")
 
@@ -99,12 +100,11 @@ class StudioHome:
         return self.trash_dir / _checked(run_id)
 
     def read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a SELECT on studio.db as dicts."""
-        db = self._connect()
+        """Rows of a SELECT on studio.db as dicts. Raises RunError when it cannot be read."""
         try:
-            return [dict(row) for row in db.execute(sql, parameters)]
-        finally:
-            db.close()
+            return select(self.database, sql, parameters)
+        except sqlite3.Error as error:
+            raise RunError(f"{self.database} cannot be read ({error}): is the disk full or gone?") from error
 
     def write(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """One change of studio.db; gives the number of rows it touched."""
