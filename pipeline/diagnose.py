@@ -104,7 +104,13 @@ class Trace:
 
     def raw_rewards(self) -> dict[str, Curve]:
         """Label -> the mean score of each reward function."""
-        prefix = "reward_raw/"
+        return self._by_label("reward_raw/")
+
+    def failed_rewards(self) -> dict[str, Curve]:
+        """Label -> the share of answers without a score, of each reward that has failed, from its first failure on."""
+        return self._by_label("reward_failed/")
+
+    def _by_label(self, prefix: str) -> dict[str, Curve]:
         return {k.removeprefix(prefix): c for k, c in self.curves.get("grpo", {}).items() if k.startswith(prefix)}
 
     def look(self, filter_name: str, order: str, from_step: int = 0) -> list[Evidence]:

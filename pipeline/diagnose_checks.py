@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.diagnose import RECENT, Curve, Evidence, Finding, Trace, mean
+from pipeline.diagnose_rewards import reward_never_varies, rewards_failing
 
 FEW = 10  # fewer steps than this say nothing
 MANY = 60  # a trend needs this many
@@ -196,21 +197,6 @@ def rate_too_low(trace: Trace) -> Finding | None:
         trace.look("mixed", "newest"))
 
 
-def reward_never_varies(trace: Trace) -> Finding | None:
-    """A reward function gave every answer of every step the same mean score."""
-    stuck = {label: curve.values[0] for label, curve in trace.raw_rewards().items()
-             if len(curve) >= RECENT and max(curve.values) - min(curve.values) < 1e-9}
-    if not stuck:
-        return None
-    words = ", ".join(f"«{label}» always {value:g}" for label, value in stuck.items())
-    return Finding(
-        "reward_never_varies", "notable",
-        "A reward never varies" if len(stuck) == 1 else f"{len(stuck)} rewards never vary",
-        f"{words}. A reward that is the same for all answers has no influence on what is learned.",
-        "Try it on a few answers in the Rewards tab: it may look for tags or a column that are not there. "
-        "If it is always at its best, switch it off.", trace.look("all", "newest"))
-
-
 def sft_overfitting(trace: Trace) -> Finding | None:
     """The held-out loss of SFT has turned upwards while the training loss went on falling."""
     held, loss = trace.sft("sft/eval_loss"), trace.sft("sft/loss")
@@ -265,8 +251,9 @@ def slow(trace: Trace) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Trace], Finding | None], ...] = (
-    rewards_zero, groups_equal, truncated, accuracy_flat, gaming, length_creeping, kl_exploding, gradient_exploding,
-    entropy_collapsed, rate_too_high, rate_too_low, reward_never_varies, sft_overfitting, sft_unstable, slow)
+    rewards_failing, rewards_zero, groups_equal, truncated, accuracy_flat, gaming, length_creeping, kl_exploding,
+    gradient_exploding, entropy_collapsed, rate_too_high, rate_too_low, reward_never_varies, sft_overfitting,
+    sft_unstable, slow)
 
 EXPLAINS = {  # a finding -> findings that it already explains
     "rewards_zero": ("groups_equal", "reward_never_varies", "rate_too_low", "accuracy_flat"),

@@ -34,6 +34,8 @@ CHARTS = (
     Chart("accuracy", "Right answers", "Share of sampled answers that agree with the reference.",
           (("completion/exact_rate", "training"), ("validation/completion/exact_rate", "held out")), unit="share"),
     Chart("rewards", "Each reward", "Mean score of every reward function, before its weight.", prefix="reward_raw/"),
+    Chart("failed", "Answers without a score", "Share of answers that a reward could not score; those are left out.",
+          prefix="reward_failed/", unit="share"),
     Chart("format", "Format rate", "Share of answers with every tag once and in order.",
           (("completion/format_rate", "training"), ("validation/completion/format_rate", "held out")), unit="share"),
     Chart("tokens", "Answer length", "Mean length of the sampled answers in tokens.",

@@ -25,6 +25,7 @@ from pipeline.run import Run
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
 GIB = 2**30
+ALARMING = 0.1  # share of answers that a reward may leave without a score
 
 
 class RecordGroups:
@@ -34,7 +35,7 @@ class RecordGroups:
         """Tell the trainer which run it writes to and how it scores."""
         self._run, self._rewards, self._scheme = run, rewards, scheme
         self._warned: set[str] = set()
-        self._failed = self._scored = 0
+        self._failing: set[str] = set()
         self._score_seconds = self._generate_seconds = 0.0
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # type: ignore[no-untyped-def]
@@ -100,7 +101,8 @@ class RecordGroups:
         groups = [_group(rows[i:i + size]) for i in range(0, len(rows), size)]
         if training:
             self._run.writer.add_groups(self._run.stage, self._run.attempt, step, groups)
-            self._run.metrics(step, summarise(groups, self._rewards.weights, self._scheme))
+            values = summarise(groups, self._rewards.weights, self._scheme)
+            self._run.metrics(step, values | self._failed_shares(groups))
         else:
             self._held_out = getattr(self, "_held_out", []) + groups
 
@@ -110,18 +112,29 @@ class RecordGroups:
         return groups
 
     def _tell_failures(self) -> None:
-        """An event for each reward's first failure; a loud one once more than 10 % of the scores have failed."""
-        self._scored += len(self._texts) * len(self._rewards.labels)
+        """An event for a reward's first failure; a loud one once it has failed on more than 10 % of the answers."""
+        if not self.accelerator.is_main_process:
+            return
+        step = self.state.global_step + 1
         for label, messages in self._scores.failures.items():
-            self._failed += len(messages)
-            if messages and label not in self._warned and self.accelerator.is_main_process:
+            if label not in self._warned:
                 self._warned.add(label)
                 self._run.event("warning", f"The reward {label!r} could not score {len(messages)} answer(s): "
-                                           f"{messages[0]} Those scores are left out.", self.state.global_step + 1)
-        if self._failed > 0.1 * self._scored and "" not in self._warned and self.accelerator.is_main_process:
-            self._warned.add("")
-            self._run.event("error", f"{self._failed} of {self._scored} scores have failed, more than 10 %: the run "
-                                     "goes on, but stop it and mend the reward.", self.state.global_step + 1)
+                                           f"{messages[0]} Those scores are left out.", step)
+            failed, scored = self._rewards.failed[label], self._rewards.scored
+            if failed > ALARMING * scored and f"{label} loud" not in self._warned:
+                self._warned.add(f"{label} loud")
+                self._run.event("error", f"The reward {label!r} has failed on {failed} of {scored} answers, more than "
+                                         "10 %: the run goes on without those scores, but stop it and mend the reward.",
+                                step)
+
+    def _failed_shares(self, groups: Sequence[GroupRecord]) -> dict[str, float]:
+        """`reward_failed/<label>` of this step, for every reward that has failed so far."""
+        rows = [c.rewards for g in groups for c in g.completions]
+        shares = {label: sum(row.get(label) is None for row in rows) / max(1, len(rows))
+                  for label in self._rewards.labels}
+        self._failing |= {label for label, share in shares.items() if share}
+        return {f"reward_failed/{label}": shares[label] for label in shares if label in self._failing}
 
 
 def summarise(groups: Sequence[GroupRecord], weights: dict[str, float], scheme: tags.TagScheme) -> dict[str, float]:

@@ -55,6 +55,7 @@ PROBLEMS = {
                       lambda step, t, rng: (5 * t if t < 0.5 else 5 - 8 * (t - 0.5)) + rng.gauss(0, 0.2)},
     "rate_too_low": {"reward/total": constant(2.0, 0.2), "policy/kl": constant(1e-5),
                      "policy/entropy": constant(0.8, 0.01), **ACCURACY_FLAT},
+    "rewards_failing": {"reward_failed/mine": constant(0.3, 0.02)},
     "reward_never_varies": {"reward_raw/format_exact": constant(0.0)},
     "slow": {"time/step_seconds": lambda step, t, rng: 2.0 if t < 0.5 else 7.0,
              "time/generate_seconds": lambda step, t, rng: 1.2 if t < 0.5 else 6.2},
@@ -97,6 +98,14 @@ def test_recorded_runs_are_judged_as_people_judged_them(path: Path) -> None:
     recorded = json.loads(path.read_text())
     curves = {stage: {k: Curve(*v) for k, v in found.items()} for stage, found in recorded["curves"].items()}
     assert [f.kind for f in findings(Trace(curves, RECIPE))] == recorded["findings"]
+
+
+def test_a_failing_reward_is_named_from_the_first_step_on_once_more_than_a_tenth_fails() -> None:
+    """One of several rewards, on 11 % of the answers of the only step; a tenth is no finding."""
+    shares = {"reward_failed/mine": Curve([1], [0.11]), "reward_raw/mine": Curve([1], [1.0])}
+    (finding,) = findings(Trace({"grpo": shares}))
+    assert finding.kind == "rewards_failing" and finding.level == "serious" and "«mine» failed on 11%" in finding.what
+    assert findings(Trace({"grpo": shares | {"reward_failed/mine": Curve([1, 2], [0.2, 0.0])}})) == []
 
 
 def test_slowness_is_measured_against_the_dry_run() -> None:
