@@ -14,6 +14,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from pipeline.dataset.counting import TokenCounter
 from pipeline.dataset.models import model_folder
 from pipeline.dataset.template import PLAIN_TEMPLATE, ChatTemplate
 from pipeline.errors import EngineError
@@ -49,6 +50,7 @@ class ChatTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self._counter = TokenCounter(tokenizer)
         self.special_tokens: frozenset[str] = frozenset(
             t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special)
         self.has_template = bool(template)
@@ -115,9 +117,8 @@ class ChatTokenizer:
         return len(self.encode(text))
 
     def counts(self, texts: Sequence[str]) -> list[int]:
-        """Numbers of tokens of many texts, encoded in parallel."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(e) for e in encodings]
+        """Numbers of tokens of many texts: `count` of each, several times faster."""
+        return self._counter.counts(texts)
 
     def token(self, token_id: int) -> str:
         """The token as the vocabulary spells it."""

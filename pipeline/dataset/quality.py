@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from pipeline.dataset.answers import boxed_answer, last_number
-from pipeline.dataset.chat import ChatTokenizer, prompt_ids, prompt_text
+from pipeline.dataset.chat import ChatTokenizer, prompt_text
 from pipeline.dataset.duplicates import near_groups, shingles_of
 from pipeline.dataset.examples import Example, question_key
 from pipeline.dataset.leakage import leaks
@@ -19,7 +19,6 @@ Watch = Callable[[], None]
 BATCH = 512  # texts encoded at a time
 TINY_REASONING = 20  # characters
 ENDING = 200  # characters at the end of a reasoning where its result stands
-CLOSE = 8  # tokens from a limit at which a prompt is counted once more, as a whole
 ENORMOUS = 4_000_000  # characters of one example
 _MARK = "QUESTION7MARK"
 
@@ -44,7 +43,7 @@ def measure(examples: Sequence[Example], chat: ChatTokenizer, progress: Progress
                 around[example.system] = _Around(chat, example.system, [e.question for e in batch[:20]])
         counts = chat.counts([around[e.system].text(e.question) for e in batch])
         for example, count in zip(batch, counts, strict=True):
-            example.prompt_tokens = count + around[example.system].tokens
+            example.prompt_tokens = count
         with_answer = [e for e in batch if e.completion]
         counts = chat.counts([e.completion + chat.end for e in with_answer if e.completion])
         for example, count in zip(with_answer, counts, strict=True):
@@ -59,7 +58,6 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
     if data.drop_duplicates:
         examples = _without_duplicates(examples, report)
     measure(examples + (test or []), chat, progress, watch)
-    _recount_close_calls(examples, chat, max_length, max_completion_tokens)
     can_sft, can_grpo = _abilities(examples, report, max_length, max_completion_tokens)
     usable = [i for i in range(len(examples)) if can_sft[i] or can_grpo[i]]
     if data.limit and len(usable) > data.limit:
@@ -100,27 +98,18 @@ def notice_rows(examples: Sequence[Example], report: PreparedReport) -> None:
 
 
 class _Around:
-    """The rendered prompt around a question, so that it is rendered and counted once for each system prompt.
+    """The rendered prompt around a question, so that it is rendered once for each system prompt.
 
-    Where a trial shows that prompts have as many tokens as the question and its surroundings apart, `text` is the
-    question alone and `tokens` the rest; otherwise `text` is the whole prompt.
+    Where a trial shows that a template does more than put the question in its place, every prompt is rendered.
     """
 
     def __init__(self, chat: ChatTokenizer, system: str, trial: Sequence[str]) -> None:
-        self._chat, self._system, self.tokens = chat, system, 0
+        self._chat, self._system = chat, system
         self._before, found, self._after = self._whole(_MARK).partition(_MARK)
         self._fits = bool(found) and all(self._before + q + self._after == self._whole(q) for q in trial)
-        self._apart = False
-        if self._fits:
-            extra = {n - m for n, m in zip(chat.counts([self._before + q + self._after for q in trial]),
-                                           chat.counts(trial), strict=True)}
-            self._apart = len(trial) >= 20 and len(extra) == 1
-            self.tokens = extra.pop() if self._apart else 0
 
     def text(self, question: str) -> str:
-        """What is to be counted for a question, besides `tokens`."""
-        if self._apart:
-            return question
+        """The prompt of a question."""
         return self._before + question + self._after if self._fits else self._whole(question)
 
     def _whole(self, question: str) -> str:
@@ -158,15 +147,6 @@ def _without_duplicates(examples: list[Example], report: PreparedReport) -> list
         else:
             report.drop("duplicate", example.row, f"as row {first}: {example.question}")
     return kept
-
-
-def _recount_close_calls(examples: Sequence[Example], chat: ChatTokenizer, max_length: int,
-                         max_completion_tokens: int) -> None:
-    """Count the prompts again as a whole where a few tokens decide whether a row fits."""
-    for e in examples:
-        room = max_length - e.prompt_tokens
-        if abs(room - e.completion_tokens) <= CLOSE or abs(room - max_completion_tokens) <= CLOSE:
-            e.prompt_tokens = len(prompt_ids(chat, {"system": e.system, "question": e.question}))
 
 
 def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: int, max_completion_tokens: int
