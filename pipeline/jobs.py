@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import devices, locks, run_queue
+from pipeline import custom_code, devices, locks, run_queue
 from pipeline.disk import LowDisk
 from pipeline.errors import RecipeError, RunError
 from pipeline.failures import STAGE_WORDS, TOKEN, redact
@@ -34,6 +34,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "v
 def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mapping[str, Any] | None = None) -> str:
     """Make a run folder for a recipe and queue it; it starts at once when its device is free. Gives the run's id."""
     _refuse_secrets(recipe)
+    custom_code.refuse_if_off(recipe.rewards)
     devices.check_enough(recipe.model.gpus)
     if problem := LowDisk(home.runs_dir).problem():
         raise RunError(problem.replace("Paused: the", "The").split(" It goes on")[0] + " Free some before starting.")

@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from pipeline import custom_code
 from pipeline.errors import StudioError
 from pipeline.mirror import open_home
 from pipeline.studio_home import StudioHome, default_home
@@ -67,8 +68,8 @@ def serve(args: argparse.Namespace) -> None:
     from reasoning_ui.page import CSS, HEAD, build
     from reasoning_ui.theme import theme
 
-    local = not exposed and not on_space
-    demo = build(home, on_space=on_space, allow_custom_code=local or args.allow_custom_code,
+    custom = custom_code.decide(exposed or on_space, args.allow_custom_code)
+    demo = build(home, on_space=on_space, allow_custom_code=custom,
                  lasting_storage=not on_space or str(home.path).startswith("/data"))
     warnings.filterwarnings("ignore", message=".*share=True.*")
     _say(host, port, home)
@@ -127,5 +128,3 @@ def _say(host: str, port: int, home: StudioHome) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     print(f"Reasoning Studio is at http://{shown}:{port} (Ctrl-C ends it; training goes on). "
           f"Runs are kept in {home.path}.", flush=True)
-
-

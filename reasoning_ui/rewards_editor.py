@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 import gradio as gr
 
+from pipeline import custom_code
 from pipeline.errors import RewardError, StudioError
 from pipeline.recipe import RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY
@@ -41,10 +42,11 @@ class Editor:
     """The form of the chosen reward, and the code editor, which is there for custom code."""
 
     def __init__(self, allow_custom: bool) -> None:
+        self.allow_custom = allow_custom
         self.form = gr.HTML(elem_id="reward-form", apply_default_css=False, js_on_load=SEND)
         with gr.Group(visible=False) as self.group:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
-                                lines=10, max_lines=30, interactive=allow_custom)
+                                lines=10, max_lines=30, interactive=allow_custom)  # without, it is never shown
             gr.Markdown(HELPERS)
             self.restore = gr.Button("Start again from the template", size="sm", elem_id="code-template")
         self.note = gr.HTML(elem_id="reward-note", apply_default_css=False)
@@ -60,6 +62,9 @@ class Editor:
         if spec is None or spec.kind not in LIBRARY:
             words = "Add a reward from the library above." if spec is None else f"There is no reward «{spec.kind}»."
             return [note(words), gr.update(visible=False), gr.skip(), ""]
+        if spec.kind == "custom" and not self.allow_custom:
+            return [note(f"«{spec.label}» is custom code. {custom_code.WHY}", "bad"), gr.update(visible=False),
+                    gr.skip(), ""]
         custom = spec.kind == "custom"
         return [form_html(spec, place), gr.update(visible=custom), spec.code or "" if custom else gr.skip(), ""]
 

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline import custom_code
 from pipeline.errors import RewardError, StudioError
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY, RewardSet
@@ -95,7 +96,7 @@ def from_yaml(text: str, allow_custom: bool = True) -> RewardsStep:
         raise RewardError("This holds no reward set: it needs `rewards` with a list of `functions`.")
     step = Recipe.parse({"rewards": values, "grpo": {"enabled": False}}).rewards
     if not allow_custom and any(spec.kind == "custom" for spec in step.functions):
-        raise RewardError("This set has custom code, which is switched off here.")
+        raise RewardError(f"This set has custom code. {custom_code.WHY}")
     if (words := problem_of(step, SCHEMES["reasoning"])) is not None:
         raise RewardError(words)
     return step

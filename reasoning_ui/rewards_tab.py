@@ -3,7 +3,6 @@
 The chosen rewards live in `shared.rewards`; every section writes it and is redrawn when it changes.
 """
 
-import os
 import tempfile
 from html import escape
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline import custom_code
 from pipeline.errors import RewardError
 from pipeline.recipe import RewardsStep
 from pipeline.rewards import LIBRARY
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.presets import PRESETS
-from pipeline.rewards.sandbox import OFF
 from reasoning_ui import rewards_state as state
 from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
@@ -42,8 +41,6 @@ With *normalised*, scaling is always by the batch.
 
 def build(shared: Shared, tab: gr.Tab) -> None:
     """The tab's components, and the link between them and the shared choice."""
-    if not shared.allow_custom_code:
-        os.environ[OFF] = "1"  # the workers that this app starts refuse it too
     builder = _Builder(shared)
     bench = Bench(shared)
     dry = DryRun(shared)
@@ -60,6 +57,8 @@ class _Builder:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         gr.Markdown(INTRO)
+        if not shared.allow_custom_code:
+            gr.HTML(note(custom_code.WHY), elem_id="custom-off", apply_default_css=False)
         with gr.Row(elem_classes="r-end"):
             self.preset = gr.Dropdown([(p.title, name) for name, p in PRESETS.items()], value="seed",
                                       label="Ready-made sets", elem_id="reward-preset", min_width=200)
@@ -109,7 +108,7 @@ class _Builder:
 
     def _allowed(self, kind: str) -> str:
         if kind == "custom" and not self.shared.allow_custom_code:
-            raise RewardError("Custom code is switched off here. Use the rewards of the library.")
+            raise RewardError(custom_code.WHY)
         return kind
 
     def _acting(self, act: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import jobs
+from pipeline import custom_code, jobs
 from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, StudioError
 from pipeline.memory import Change, lower_to_fit, plan_batch
@@ -138,10 +138,12 @@ def _fill(model: str, training: str, sent: str) -> list[Any]:
 def _recipe(data: str, rewards: str, goal: str, values: Sequence[Any]) -> Recipe:
     """The recipe of the form. Raises RecipeError in the words of the form's labels."""
     try:
-        return Recipe.parse(values_of(goal, values) | {"data": data_step(data).model_dump(),
-                                                       "rewards": rewards_step(rewards).model_dump()})
+        recipe = Recipe.parse(values_of(goal, values) | {"data": data_step(data).model_dump(),
+                                                         "rewards": rewards_step(rewards).model_dump()})
     except RecipeError as error:
         raise RecipeError(in_titles(str(error))) from error
+    custom_code.refuse_if_off(recipe.rewards)
+    return recipe
 
 
 def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> list[Any]:

@@ -14,12 +14,11 @@ from typing import Any
 
 import pydantic_monty as monty
 
+from pipeline import custom_code
 from pipeline.errors import RewardError
 from pipeline.rewards import answers
 from pipeline.rewards.base import CountTokens
 from pipeline.rewards.numbers import number as read_number
-
-OFF = "REASONING_STUDIO_NO_CUSTOM_CODE"  # set to 1 to refuse custom code, as on a public Space
 
 # Runs before the code of a person, in the sandbox. What needs no host stays there: a call to the host costs 20 µs.
 PRELUDE = '''\
@@ -125,8 +124,8 @@ _owner = 0
 
 def session(seconds: float, memory_mb: int) -> monty.MontySession:
     """A fresh session with limits, to be used with `with`. Raises RewardError where custom code is switched off."""
-    if os.environ.get(OFF, "") not in ("", "0"):
-        raise RewardError(f"Custom code is switched off here ({OFF}). Use the rewards of the library.")
+    if custom_code.switched_off():
+        raise RewardError(custom_code.WHY)
     return _shared_pool().checkout(limits={
         "max_feed_duration_secs": seconds, "max_memory": memory_mb * 1_000_000, "max_recursion_depth": 200,
         "max_suspensions": MAX_HOST_CALLS, "max_total_sleep_secs": 0.0})

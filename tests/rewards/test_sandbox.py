@@ -8,12 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import RewardError
-from pipeline.recipe import RewardSpec, RewardsStep
+from pipeline import custom_code, jobs
+from pipeline.errors import RecipeError, RewardError
+from pipeline.recipe import Recipe, RewardSpec, RewardsStep
 from pipeline.rewards import RewardSet
 from pipeline.rewards.base import Item
 from pipeline.rewards.custom import TEMPLATE, Custom, CustomReward, check_code
-from pipeline.rewards.sandbox import OFF
+from pipeline.studio_home import StudioHome
 from pipeline.tags import SCHEMES
 
 LIMITS = Custom(seconds=0.2, memory_mb=32)
@@ -232,10 +233,27 @@ def test_nothing_is_kept_between_batches() -> None:
     assert reward.score([item()]) == reward.score([item()])
 
 
-def test_custom_code_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(OFF, "1")
+def test_custom_code_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the sandbox, at the start of a run, and not for a set without code."""
+    step = RewardsStep(functions=[RewardSpec(kind="custom", name="mine", code=TEMPLATE)])
+    custom_code.refuse_if_off(step)
+    monkeypatch.setenv(custom_code.SETTING, "1")
     with pytest.raises(RewardError, match="switched off"):
-        RewardSet(RewardsStep(functions=[RewardSpec(kind="custom", code=TEMPLATE)]), SCHEME)
+        RewardSet(step, SCHEME)
+    with pytest.raises(RecipeError, match=r"switched off .* 'mine' in the Rewards tab"):
+        jobs.start(StudioHome(tmp_path / "home"), Recipe(rewards=step))
+    custom_code.refuse_if_off(RewardsStep())
+
+
+@pytest.mark.parametrize(("setting", "reachable", "wanted", "allowed"), [
+    ("", False, False, True), ("", True, False, False), ("", True, True, True), ("1", False, True, False),
+    ("0", True, False, True)])
+def test_one_setting_decides_and_otherwise_who_can_reach_the_app(
+        setting: str, reachable: bool, wanted: bool, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decided is told to the workers through the environment."""
+    monkeypatch.setenv(custom_code.SETTING, setting)
+    assert custom_code.decide(reachable, wanted) is allowed
+    assert custom_code.switched_off() is not allowed
 
 
 def test_batches_are_scored_from_several_threads_at_once() -> None:
