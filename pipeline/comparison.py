@@ -12,21 +12,33 @@ from typing import Any
 from pipeline.contestants import Contestant, Row, contestants, title_of
 from pipeline.errors import RunError
 from pipeline.paired_tests import PairedTest, check_pairable, tests
+from pipeline.recipe import EvaluateStep
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.statistics import clustered_rate, majority_at_k, pass_at_k
 
 __all__ = ["PairedTest", "as_table", "benchmarks", "by_subject", "contestants", "load", "result", "summary", "tests",
            "title_of", "transitions"]
 
+TOLERANCE = EvaluateStep().plausible_tolerance
 METRICS = {"format": "Format", "exact": "Exact", "lenient": "Lenient", "plausible": "Plausible"}
 EXPLAINED = {
     "format": "every tag once and in order, nothing outside",
     "exact": "the answer in the tags is right",
     "lenient": "the last number anywhere is right",
-    "plausible": "the answer in the tags is within 10 % of the right one",
+    "plausible": "the number in the tags is within {tolerance:.3g} % of the right one",
     "extractable": "an answer could be read from the tags",
     "truncated": "cut off at the token limit",
 }
+
+
+def explained(metric: str, tolerance: float = TOLERANCE) -> str:
+    """When an answer counts; the tolerance of `plausible` is a share (0.1 is 10 %)."""
+    return EXPLAINED[metric].format(tolerance=100 * tolerance)
+
+
+def title_with(metric: str, tolerance: float = TOLERANCE) -> str:
+    """The metric's title; that of `plausible` states its tolerance."""
+    return f"{METRICS[metric]} (±{100 * tolerance:.3g} %)" if metric == "plausible" else METRICS[metric]
 
 
 def summary(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> dict[str, dict[str, Any]]:
@@ -41,7 +53,8 @@ def _summary(c: Contestant) -> dict[str, Any]:
     tokens = [row["tokens"] or 0 for row in answers]
     out |= {
         "title": c.title, "questions": len(c.by_question), "samples": c.samples, "partial": c.partial,
-        "expected": c.expected, "mean_tokens": _mean(tokens), "total_tokens": sum(tokens),
+        "expected": c.expected, "tolerance": c.settings.get("plausible_tolerance", TOLERANCE),
+        "mean_tokens": _mean(tokens), "total_tokens": sum(tokens),
         "seconds_per_answer": _mean([row["seconds"] or 0.0 for row in answers]),
         "pass_at_k": _at_k(c, _pass), "majority_at_k": _at_k(c, _vote),
     }
@@ -114,14 +127,27 @@ def result(folder: RunFolder, benchmark: str | None = None) -> dict[str, Any]:
 def as_table(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> str:
     """The table and the sentences as plain Markdown, for a terminal, a report or a model card."""
     found = summary(rows, expected)
-    lines = ["| model | questions | format | exact | lenient | plausible | mean tokens | truncated | s/answer |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    tolerance = next((values["tolerance"] for values in found.values()), TOLERANCE)
+    heads = ["model", "questions", *(title_with(m, tolerance).lower() for m in METRICS), "extractable", "mean tokens",
+             "all tokens", "truncated", "s/answer"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for values in found.values():
         count = f"{values['questions']} of {values['expected']}, stopped" if values["partial"] else values["questions"]
-        cells = [rate_text(values[m]) for m in METRICS]
-        lines.append(f"| {values['title']} | {count} | {' | '.join(cells)} | {values['mean_tokens']:.0f} | "
-                     f"{percent(values['truncated']['rate'])} | {values['seconds_per_answer']:.3f} |")
-    return "\n".join(lines)
+        cells = [values["title"], count, *(rate_text(values[m]) for m in METRICS),
+                 percent(values["extractable"]["rate"]), f"{values['mean_tokens']:.0f}", f"{values['total_tokens']:,}",
+                 percent(values["truncated"]["rate"]), f"{values['seconds_per_answer']:.3f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines + _at_k_lines(found))
+
+
+def _at_k_lines(found: dict[str, dict[str, Any]]) -> list[str]:
+    """pass@k and majority@k of the models that gave several answers to a question."""
+    lines = []
+    for values in found.values():
+        parts = [f"{name} " + ", ".join(f"@{k} {percent(share)}" for k, share in values[key].items())
+                 for name, key in (("pass", "pass_at_k"), ("majority", "majority_at_k")) if values[key]]
+        lines += [f"\n{values['title']}: {'; '.join(parts)}"] if parts else []
+    return lines
 
 
 def rate_text(rate: dict[str, Any]) -> str:

@@ -267,6 +267,8 @@ class EvaluateStep(Step):
         description="Questions answered at a time without vLLM.")
     precision: Literal["16bit", "8bit", "4bit"] = Field("16bit", title="Precision", json_schema_extra=ADVANCED,
         description="At which quantisation the models answer.")
+    plausible_tolerance: float = Field(0.1, title="Tolerance of plausible", ge=0, le=10, json_schema_extra=ADVANCED,
+        description="A number this far off, as a share of the right one, still counts as plausible: 0.1 is 10 %.")
 
     @model_validator(mode="after")
     def _samples_need_temperature(self) -> "EvaluateStep":

@@ -10,6 +10,9 @@ from pipeline.comparison import as_table, by_subject, percent, rate_text, summar
 from pipeline.contestants import Row, title_of
 from pipeline.paired_tests import TESTED, PairedTest
 from pipeline.recipe import Recipe
+from pipeline.reward_means import Mean
+
+RewardMeans = dict[str, dict[str, Mean]]
 
 COLUMNS = (
     "model",
@@ -49,6 +52,7 @@ def document(
     rows: Sequence[Row],
     tests: Sequence[PairedTest],
     expected: Sequence[dict[str, Any]] = (),
+    rewards: RewardMeans | None = None,
 ) -> str:
     """Run, recipe, summary, tests and answers as one JSON text."""
     return json.dumps(
@@ -59,6 +63,7 @@ def document(
             "summary": summary(rows, expected),
             "tests": [t.as_dict() for t in tests],
             "by_subject": by_subject(rows),
+            "rewards": {label: {key: vars(m) for key, m in means.items()} for label, means in (rewards or {}).items()},
             "answers": [{k: v for k, v in row.items() if k != "id"} for row in rows],
         },
         indent=1,
@@ -73,6 +78,7 @@ def markdown(
     rows: Sequence[Row],
     tests: Sequence[PairedTest],
     expected: Sequence[dict[str, Any]] = (),
+    rewards: RewardMeans | None = None,
 ) -> str:
     """The report: what was compared, the table, what can be claimed, by subject, how to repeat it."""
     parts = [
@@ -83,8 +89,12 @@ def markdown(
         "## What can be claimed",
         claims(tests),
     ]
+    if table := level_table(rows, expected):
+        parts += ["## Precision", recommendation(rows, tests, expected), table]
     if subjects := subject_table(rows):
         parts += ["## Exact accuracy by subject or difficulty", subjects]
+    if rewards:
+        parts += ["## Mean of each reward on these answers", reward_table(rewards)]
     parts += [
         "## Repeat it",
         "The recipe below repeats the run: `python -m pipeline run recipe.yaml`.",
@@ -122,6 +132,50 @@ def subject_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def reward_table(rewards: RewardMeans) -> str:
+    """Mean scores before the weights as a Markdown table."""
+    keys = list(dict.fromkeys(key for means in rewards.values() for key in means))
+    lines = ["| reward | " + " | ".join(title_of(k) for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for label, means in rewards.items():
+        cells = [f"{m.mean:.2f} ({m.low:.2f} to {m.high:.2f})" if (m := means.get(k)) else "–" for k in keys]
+        lines.append(f"| {label.replace('|', '/')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def levels(rows: Sequence[Row], facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each contestant of a model with several precisions costs: exact rate, method, bytes, peak, speed."""
+    found, known = summary(rows), _facts(facts)
+    several = {key.partition("@")[0] for key in found if "@" in key}
+    out = []
+    for key, values in found.items():
+        model, _, precision = key.partition("@")
+        if model not in several:
+            continue
+        fact = known.get((model, precision or "16bit"), {})
+        out.append({"title": f"{values['title']}{'' if precision else ' 16-bit'}", "exact": values["exact"],
+                    "method": fact.get("method") or precision or "16-bit", "bytes": fact.get("bytes"),
+                    "peak_bytes": fact.get("peak_bytes"), "seconds_per_answer": values["seconds_per_answer"]})
+    return out
+
+
+def level_table(rows: Sequence[Row], facts: Sequence[dict[str, Any]]) -> str:
+    """`levels` as a Markdown table; empty where one precision alone was evaluated."""
+    lines = [f"| {v['title']} | {v['method']} | {rate_text(v['exact'])} | {megabytes(v['bytes'])} | "
+             f"{megabytes(v['peak_bytes'])} | {v['seconds_per_answer']:.3f} |" for v in levels(rows, facts)]
+    head = ["| level | method | exact | weights | peak memory | s/answer |", "|---|---|---|---|---|---|"]
+    return "\n".join(head + lines) if lines else ""
+
+
+def megabytes(value: int | None) -> str:
+    """4.2 MB; a dash where it is not known."""
+    return "–" if value is None else f"{value / 1e6:,.1f} MB"
+
+
+def _facts(facts: Sequence[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is known of the weights, by model and precision; the newest entry counts."""
+    return {(e["model"], json.loads(e["settings"]).get("precision", "16bit")): e for e in facts if e.get("bytes")}
+
+
 def recommendation(rows: Sequence[Row], tests: Sequence[PairedTest], facts: Sequence[dict[str, Any]] = ()) -> str:
     """In words: which precision of a model to use, given its accuracies at several. Empty with only one precision.
 
@@ -129,7 +183,7 @@ def recommendation(rows: Sequence[Row], tests: Sequence[PairedTest], facts: Sequ
     5 points: then more questions are asked for.
     """
     found, sentences = summary(rows), []
-    sizes = {(e["model"], json.loads(e["settings"]).get("precision")): e for e in facts if e.get("bytes")}
+    sizes = _facts(facts)
     for model in dict.fromkeys(key.partition("@")[0] for key in found):
         levels = [k for k in found if k.startswith(f"{model}@")]
         if model in found and levels:

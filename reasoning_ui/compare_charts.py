@@ -1,11 +1,16 @@
 """Plotly figures of a comparison, drawn on demand. Every one also serves the report."""
 
+import csv
+import io
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from pipeline.comparison import METRICS, by_subject, percent
+from pipeline import report
+from pipeline.comparison import METRICS, by_subject, percent, title_with
 from pipeline.contestants import title_of
 from reasoning_ui.charts import COLOURS
 from reasoning_ui.compare_data import Comparison
@@ -49,16 +54,11 @@ def _accuracy(found: Comparison) -> go.Figure:
         rates = [values[m] for m in METRICS]
         fig.add_bar(
             name=values["title"],
-            x=list(METRICS.values()),
+            x=[title_with(m, values["tolerance"]) for m in METRICS],
             y=[r["rate"] for r in rates],
             marker_color=COLOURS[i % len(COLOURS)],
             hovertext=[f"{r['count']} of {r['n']}" for r in rates],
-            error_y={
-                "array": [r["high"] - (r["rate"] or 0) for r in rates],
-                "arrayminus": [(r["rate"] or 0) - r["low"] for r in rates],
-                "color": GREY,
-                "thickness": 1.5,
-            },
+            error_y=_bars([(r["rate"], r["low"], r["high"]) for r in rates]),
         )
     fig.update_yaxes(range=[0, 1], tickformat=".0%")
     return fig
@@ -108,12 +108,7 @@ def _by_subject(found: Comparison) -> go.Figure:
             y=[r["rate"] if r else None for r in cells],
             marker_color=COLOURS[i % len(COLOURS)],
             hovertext=[f"{r['count']} of {r['n']}" if r else "" for r in cells],
-            error_y={
-                "array": [r["high"] - r["rate"] if r else 0 for r in cells],
-                "arrayminus": [r["rate"] - r["low"] if r else 0 for r in cells],
-                "color": GREY,
-                "thickness": 1.5,
-            },
+            error_y=_bars([(r["rate"], r["low"], r["high"]) if r else None for r in cells]),
         )
     if not rates:
         _say(fig, "The data names no subject or difficulty.")
@@ -121,37 +116,76 @@ def _by_subject(found: Comparison) -> go.Figure:
     return fig
 
 
+@_chart("rewards", "Mean of each reward")
+def _rewards(found: Comparison) -> go.Figure:
+    """What the rewards of the recipe give to these answers, before their weights; intervals over questions."""
+    fig, means = go.Figure(), found.reward_means()
+    for i, key in enumerate(found.table.keys):
+        cells = [values.get(key) for values in means.values()]
+        fig.add_bar(
+            name=title_of(key),
+            x=list(means),
+            y=[cell.mean if cell else None for cell in cells],
+            marker_color=COLOURS[i % len(COLOURS)],
+            hovertext=[f"{cell.n} answers" if cell else "" for cell in cells],
+            error_y=_bars([(c.mean, c.low, c.high) if c else None for c in cells]),
+        )
+    if not means:
+        _say(fig, "The recipe has no reward that is switched on.")
+    fig.update_yaxes(title="score before the weight")
+    return fig
+
+
 @_chart("precision", "Accuracy against size and speed")
 def _precision(found: Comparison) -> go.Figure:
-    fig = go.Figure()
-    facts = {(e["model"], e["settings"]): e for e in found.expected}
-    for i, c in enumerate(found.table.contestants):
-        exact = found.summary[c.key]["exact"]
-        known = facts.get((c.rows[0]["model"], c.rows[0]["settings"]), {})
-        if not known.get("bytes"):
-            continue
-        seconds = found.summary[c.key]["seconds_per_answer"]
-        fig.add_scatter(
-            x=[known["bytes"] / 1e6],
-            y=[exact["rate"]],
-            name=c.title,
-            mode="markers+text",
-            text=[c.title],
-            textposition="top center",
-            marker={"size": 12, "color": COLOURS[i % len(COLOURS)]},
-            hovertext=f"{percent(exact['rate'])}, {known['bytes'] / 1e6:.1f} MB, {seconds:.3f} s an answer, "
-            f"{known.get('method') or c.precision}",
-            error_y={
-                "array": [exact["high"] - exact["rate"]],
-                "arrayminus": [exact["rate"] - exact["low"]],
-                "color": GREY,
-            },
-        )
+    fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    for i, level in enumerate(report.levels(found.rows, found.expected)):
+        exact = level["exact"]
+        for col, x in ((1, level["bytes"] and level["bytes"] / 1e6), (2, level["seconds_per_answer"])):
+            fig.add_scatter(
+                x=[x],
+                y=[exact["rate"]],
+                name=level["title"],
+                showlegend=col == 1,
+                mode="markers",
+                marker={"size": 12, "color": COLOURS[i % len(COLOURS)]},
+                hovertext=f"{percent(exact['rate'])}, {report.megabytes(level['bytes'])} of weights, "
+                f"{report.megabytes(level['peak_bytes'])} at the most, {level['seconds_per_answer']:.3f} s an answer, "
+                f"{level['method']}",
+                error_y=_bars([(exact["rate"], exact["low"], exact["high"])]),
+                row=1,
+                col=col,
+            )
     if not fig.data:
         _say(fig, "Evaluate a model at several precisions to see what each costs.")
-    fig.update_xaxes(title="weights in memory (MB)", rangemode="tozero")
-    fig.update_yaxes(title="exact", range=[0, 1.05], tickformat=".0%")
+    fig.update_xaxes(title="weights (MB)", rangemode="tozero", col=1)
+    fig.update_xaxes(title="seconds an answer", rangemode="tozero", col=2)
+    fig.update_yaxes(range=[0, 1.05], tickformat=".0%")
+    fig.update_yaxes(title="exact", col=1)
     return fig
+
+
+def chart_csv(name: str, found: Comparison) -> str:
+    """The numbers of a chart, one line for each mark: series, x, y, and the ends of its interval where it has one."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("series", "x", "y", "low", "high"))
+    for trace in figure(name, found).data:
+        xs, ys = list(trace.x), list(trace.y) if trace.y is not None else [None] * len(trace.x)
+        error = getattr(trace, "error_y", None)
+        up = list(error.array) if error is not None and error.array is not None else [None] * len(xs)
+        down = list(error.arrayminus) if error is not None and error.arrayminus is not None else up
+        for x, y, plus, minus in zip(xs, ys, up, down, strict=True):
+            ends = (None, None) if y is None or plus is None else (y - minus, y + plus)
+            writer.writerow((trace.name, x, y, *ends))
+    return out.getvalue()
+
+
+def _bars(cells: Sequence[tuple[float | None, float, float] | None]) -> dict[str, Any]:
+    """Plotly's error bars from (value, low, high)."""
+    known = [(c[0] or 0.0, c[1], c[2]) if c else (0.0, 0.0, 0.0) for c in cells]
+    return {"array": [high - value for value, _, high in known], "arrayminus": [value - low for value, low, _ in known],
+            "color": GREY, "thickness": 1.5}
 
 
 def _say(fig: go.Figure, text: str) -> None:

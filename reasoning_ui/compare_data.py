@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import comparison
@@ -10,6 +10,7 @@ from pipeline.errors import RunError
 from pipeline.paired_tests import PairedTest
 from pipeline.question_table import QuestionTable
 from pipeline.recipe import Recipe
+from pipeline.reward_means import Mean, reward_means
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.tags import TagScheme, scheme_of
 
@@ -33,6 +34,13 @@ class Comparison:
     tests: list[PairedTest]
     refusal: str  # why there are no tests, or empty
     table: QuestionTable
+    _means: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def reward_means(self) -> dict[str, dict[str, Mean]]:
+        """What the recipe's rewards give to these answers: label -> contestant -> mean. Scored when first asked for."""
+        if not self._means:
+            self._means["found"] = reward_means(self.recipe, self.table.contestants)
+        return self._means["found"]
 
 
 def version(folder: RunFolder) -> str:

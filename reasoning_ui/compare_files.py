@@ -1,19 +1,14 @@
 """The downloads of the Compare tab: CSV, JSON, Markdown and one self-contained HTML page."""
 
-import tempfile
+from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any
-
-import gradio as gr
 
 from pipeline import report
 from pipeline.errors import RunError
-from pipeline.studio_home import StudioHome
 from reasoning_ui import compare_html
 from reasoning_ui.compare_charts import CHARTS, figure
-from reasoning_ui.compare_data import Comparison, load
-from reasoning_ui.shared import Shared, guard
+from reasoning_ui.compare_data import Comparison
 
 SHOWN_QUESTIONS = 200  # in the HTML report; the CSV has all
 PAGE_STYLE = """
@@ -25,35 +20,23 @@ pre { background: #f6f7f9; padding: 12px; overflow-x: auto; font-size: 12px; }
 """
 
 
-def build_downloads(shared: Shared, benchmark: gr.Dropdown) -> None:
-    """A button that makes the files, and the place where they appear."""
-    with gr.Accordion("Download", open=False, elem_id="compare-download"):
-        make = gr.Button("Make the files", size="sm")
-        files = gr.Files(label="CSV, JSON, Markdown and HTML", interactive=False, visible=False)
-    make.click(
-        guard(lambda run, name: gr.update(value=write_files(shared.home, run, name), visible=True)),
-        [shared.run, benchmark],
-        files,
-        api_visibility="private",
-    )
+FILES: dict[str, Callable[[str, Comparison], str]] = {
+    "answers.csv": lambda run, found: report.answers_csv(found.rows),
+    "comparison.json": lambda run, found: report.document(*_parts(run, found)),
+    "report.md": lambda run, found: report.markdown(*_parts(run, found)),
+    "report.html": lambda run, found: page(run, found),
+}
 
 
-def write_files(home: StudioHome, run: str, benchmark: str | None) -> list[str]:
-    """Write the four files to a temporary folder. Raises RunError when there is nothing to write."""
-    found = load(home.run(run), benchmark) if run else None
-    if found is None:
-        raise RunError("There are no answers to download yet: evaluate a run first.")
-    folder = Path(tempfile.mkdtemp(prefix="comparison-"))
-    args: tuple[Any, ...] = (run, found.benchmark, found.recipe, found.rows, found.tests, found.expected)
-    texts = {
-        "answers.csv": report.answers_csv(found.rows),
-        "comparison.json": report.document(*args),
-        "report.md": report.markdown(*args),
-        "report.html": page(run, found),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [str(folder / name) for name in texts]
+def text(name: str, run: str, found: Comparison) -> str:
+    """The content of one of FILES. Raises RunError for another name."""
+    if name not in FILES:
+        raise RunError(f"There is no file {name!r}. Choose one of: {', '.join(FILES)}.")
+    return FILES[name](run, found)
+
+
+def _parts(run: str, found: Comparison) -> tuple[Any, ...]:
+    return run, found.benchmark, found.recipe, found.rows, found.tests, found.expected, found.reward_means()
 
 
 def page(run: str, found: Comparison) -> str:
@@ -73,7 +56,14 @@ def page(run: str, found: Comparison) -> str:
         f"<h1>{title}</h1><p>Run {escape(run)}, questions {escape(found.benchmark)}.</p>"
         f"{compare_html.summary_table(found.summary)}<h2>What can be claimed</h2>"
         f"{compare_html.notice(found.refusal, warn=True) if found.refusal else words}"
+        f"<div class='cmp'>{compare_html.subjects(found.rows, found.table.keys)}{_levels(found)}</div>"
         f"<h2>From wrong to right</h2>{compare_html.matrices(found.table)}<h2>Charts</h2>{''.join(charts)}"
         f"<h2>The first {len(shown)} questions</h2>{listed}<h2>Recipe</h2>"
         f"<pre>{escape(found.recipe.to_yaml())}</pre></body></html>"
     )
+
+
+def _levels(found: Comparison) -> str:
+    words = report.recommendation(found.rows, found.tests, found.expected)
+    table = compare_html.levels(report.levels(found.rows, found.expected))
+    return f"<h2>Precision</h2><p>{escape(words)}</p>{table}" if words else ""

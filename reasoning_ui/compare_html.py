@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pipeline.comparison import EXPLAINED, METRICS, percent
-from pipeline.contestants import title_of
+from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with
+from pipeline.contestants import Row, title_of
 from pipeline.paired_tests import PairedTest
 from pipeline.question_table import Question, QuestionTable
+from pipeline.report import megabytes
 from pipeline.tags import TagScheme
 from reasoning_ui.highlight import completion_html
 
@@ -25,16 +26,17 @@ SHOWN_SAMPLES = 4
 def summary_table(found: dict[str, dict[str, Any]]) -> str:
     """One line per contestant: rates with their intervals, lengths, time."""
     sampled = any(values["samples"] > 1 for values in found.values())
-    heads = [f"<th title='{escape(EXPLAINED[m])}'>{title}</th>" for m, title in METRICS.items()]
-    heads += [
-        "<th title='mean tokens of an answer'>Tokens</th>",
-        f"<th title='{EXPLAINED['truncated']}'>Cut off</th>",
-        "<th title='wall time divided by the answers of a batch'>s/answer</th>",
-    ]
-    heads += ["<th>pass@k</th><th>majority@k</th>"] if sampled else []
+    tolerance = next((values["tolerance"] for values in found.values()), TOLERANCE)
+    heads = [(title_with(metric, tolerance), explained(metric, tolerance)) for metric in METRICS]
+    heads += [("Read", explained("extractable")), ("Tokens", "mean tokens of an answer"),
+              ("All tokens", "tokens of all answers together"), ("Cut off", explained("truncated")),
+              ("s/answer", "wall time divided by the answers of a batch")]
+    if sampled:
+        heads += [("pass@k", "a right one among k answers"), ("majority@k", "the commonest of k answers is right")]
     lines = [_summary_line(values, sampled) for values in found.values()]
+    titles = "".join(f"<th title='{escape(about)}'>{escape(title)}</th>" for title, about in heads)
     return (
-        f"<div class='cmp'><table><thead><tr><th>Model</th><th>Questions</th>{''.join(heads)}</tr></thead>"
+        f"<div class='cmp'><table><thead><tr><th>Model</th><th>Questions</th>{titles}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -43,13 +45,36 @@ def _summary_line(values: dict[str, Any], sampled: bool) -> str:
     asked = str(values["questions"])
     if values["partial"]:
         asked += f" <span class='range'>of {values['expected']}, stopped</span>"
-    cells = [f"<td>{_rate(values[m])}</td>" for m in METRICS]
-    cells += [
-        f"<td>{values['mean_tokens']:.0f}</td><td>{percent(values['truncated']['rate'])}</td>",
-        f"<td>{values['seconds_per_answer']:.3f}</td>",
-    ]
-    cells += [f"<td>{_at_k(values[m])}</td>" for m in ("pass_at_k", "majority_at_k")] if sampled else []
-    return f"<tr><td><b>{escape(values['title'])}</b></td><td>{asked}</td>{''.join(cells)}</tr>"
+    cells = [_rate(values[m]) for m in METRICS]
+    cells += [percent(values["extractable"]["rate"]), f"{values['mean_tokens']:.0f}", f"{values['total_tokens']:,}",
+              percent(values["truncated"]["rate"]), f"{values['seconds_per_answer']:.3f}"]
+    cells += [_at_k(values[m]) for m in ("pass_at_k", "majority_at_k")] if sampled else []
+    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"<tr><td><b>{escape(values['title'])}</b></td><td>{asked}</td>{shown}</tr>"
+
+
+def subjects(rows: Sequence[Row], keys: Sequence[str]) -> str:
+    """Exact accuracy by subject or difficulty, folded; empty where the data names none."""
+    found = by_subject(rows)
+    if not found:
+        return ""
+    heads = "".join(f"<th>{escape(title_of(key))}</th>" for key in keys)
+    cells = {subject: "".join(f"<td>{_rate(rates.get(key, {'rate': None}))}</td>" for key in keys)
+             for subject, rates in found.items()}
+    lines = "".join(f"<tr><td>{escape(subject)}</td>{text}</tr>" for subject, text in cells.items())
+    return ("<details><summary>By subject or difficulty</summary><table class='subjects'><thead><tr><th></th>"
+            f"{heads}</tr></thead><tbody>{lines}</tbody></table></details>")
+
+
+def levels(found: Sequence[dict[str, Any]]) -> str:
+    """What each precision costs: accuracy with interval, size, memory, speed."""
+    lines = "".join(
+        f"<tr><td><b>{escape(v['title'])}</b></td><td>{escape(v['method'])}</td><td>{_rate(v['exact'])}</td>"
+        f"<td>{megabytes(v['bytes'])}</td><td>{megabytes(v['peak_bytes'])}</td><td>{v['seconds_per_answer']:.3f}</td></tr>"
+        for v in found)
+    heads = ("<th>Level</th><th>Method</th><th>Exact</th><th>Weights</th>"
+             "<th title='largest memory of the process that answered'>Peak memory</th><th>s/answer</th>")
+    return f"<table class='levels'><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
 
 
 def _rate(rate: dict[str, Any]) -> str:

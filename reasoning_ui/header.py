@@ -12,6 +12,7 @@ from pipeline.run_folder import RunReader
 from pipeline.run_state import RunCard, RunState
 from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
+from reasoning_ui.compare_calls import LOOKED
 from reasoning_ui.next_step import NextStep, missing_parts, next_step
 from reasoning_ui.shared import Shared, data_step, go_to, guard, model_step, rewards_step
 
@@ -114,7 +115,7 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     card = next((c for c in cards if c.id == run), None)
     check = checks.model(model_step(model), home.path)
     missing = missing_parts(check, data_step(data), rewards_step(rewards))
-    step = next_step(missing, card.state if card else None, bool(cards), bool(card) and _compared(home, card))
+    step = next_step(missing, card.state if card else None, bool(cards), card is not None and _to_compare(home, card))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]
@@ -128,6 +129,8 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
             status, button, step.tab, key]
 
 
-def _compared(home: StudioHome, card: RunCard) -> bool:
-    return any(stage["name"] == "evaluate" and stage["state"] == "finished"
-               for stage in RunReader(home.run(card.id)).stages())
+def _to_compare(home: StudioHome, card: RunCard) -> bool:
+    """Whether there is a comparison that nobody has looked at yet."""
+    evaluated = any(stage["name"] == "evaluate" and stage["state"] == "finished"
+                    for stage in RunReader(home.run(card.id)).stages())
+    return evaluated and LOOKED not in home.votes(card.id)

@@ -2,39 +2,20 @@
 goes wrong in words comes back as {"error": …}. Nothing that the browser sends is trusted.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from pipeline import jobs, live_data, live_groups
-from pipeline.errors import StudioError
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
-from reasoning_ui import charts, live_groups_view, live_show
-
-Call = Callable[[dict[str, Any]], dict[str, Any]]
+from reasoning_ui import charts, live_groups_view, live_show, server_calls
+from reasoning_ui.server_calls import Call
 
 
 def server_functions(home: StudioHome) -> list[Call]:
     """The functions for `gr.HTML(server_functions=…)`; in the browser each is `server.<name>(object)`."""
-    calls: list[tuple[str, Callable[[StudioHome, dict[str, Any]], dict[str, Any]]]] = [
-        ("live_show", live_show.show), ("live_groups", list_groups), ("live_group", one_group),
-        ("live_search", search), ("live_csv", csv_of_chart), ("live_log_search", search_log),
-        ("live_job", control), ("live_mark", mark)]
-    return [_call(home, name, function) for name, function in calls]
-
-
-def _call(home: StudioHome, name: str, function: Callable[[StudioHome, dict[str, Any]], dict[str, Any]]) -> Call:
-    def call(asked: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return function(home, asked)
-        except StudioError as error:
-            return {"error": str(error)}
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            print(f"Live page: {name} could not answer: {error!r}", flush=True)
-            return {"error": "The page asked for something that this app does not understand: reload it."}
-
-    call.__name__ = name
-    return call
+    return server_calls.server_functions(home, "Live", {
+        "live_show": live_show.show, "live_groups": list_groups, "live_group": one_group, "live_search": search,
+        "live_csv": csv_of_chart, "live_log_search": search_log, "live_job": control, "live_mark": mark})
 
 
 def list_groups(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:

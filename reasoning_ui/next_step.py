@@ -29,11 +29,12 @@ def missing_parts(check: ModelCheck, data: DataStep, rewards: RewardsStep) -> tu
     return tuple(found)
 
 
-def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_runs: bool, compared: bool) -> NextStep:
+def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_runs: bool,
+              to_compare: bool) -> NextStep:
     """The one thing to do now. A running job comes first, then a finished one's result, then what is missing."""
     lines = tuple(text for text, _ in missing)
     if state is not None:
-        known = _of_run(state, compared)
+        known = _of_run(state, to_compare)
         if known is not None:
             return NextStep(lines, *known)
     if missing:
@@ -43,12 +44,12 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_
     return NextStep((), "Look over the settings, then start training.", "Train", "train")
 
 
-def _of_run(state: RunState, compared: bool) -> tuple[str, str, str] | None:
+def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | None:
     if state.state == "running" or state.state == "stopping":
         return f"{state.words or 'Starting'}.", "Watch it live", "live"
     if state.state == "waiting":
         return state.reason or "Waiting for its turn.", "See the queue", "runs"
-    if state.state == "finished" and compared:
+    if state.state == "finished" and to_compare:
         return "The run is finished: see whether the model got better.", "See the comparison", "compare"
     if state.state == "finished":
         return "The run is finished: take the model with you.", "Export", "export"

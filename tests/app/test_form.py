@@ -108,21 +108,21 @@ def test_what_comes_from_people_is_escaped() -> None:
 GOOD = ModelCheck(None)
 
 
-@pytest.mark.parametrize(("state", "compared", "tab"), [
+@pytest.mark.parametrize(("state", "to_compare", "tab"), [
     (RunState("running", stage="grpo", alive=True), False, "live"), (RunState("waiting"), False, "runs"),
     (RunState("finished"), True, "compare"), (RunState("finished"), False, "export"),
     (RunState("interrupted"), False, "runs"), (RunState("failed", reason="No memory."), False, "runs"),
     (None, False, "train")])
-def test_the_next_step_follows_the_run(state: RunState | None, compared: bool, tab: str) -> None:
-    assert next_step((), state, any_runs=True, compared=compared).tab == tab
+def test_the_next_step_follows_the_run(state: RunState | None, to_compare: bool, tab: str) -> None:
+    assert next_step((), state, any_runs=True, to_compare=to_compare).tab == tab
 
 
 def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_training() -> None:
-    assert next_step((), None, any_runs=False, compared=False).tab == "start"
+    assert next_step((), None, any_runs=False, to_compare=False).tab == "start"
     broken = ModelCheck(None, ("No such model.",))
     off = RewardsStep(functions=[RewardSpec(kind="format_exact", enabled=False)])
     missing = missing_parts(broken, DataStep(source="/no/such.csv"), off)
     assert [tab for _, tab in missing] == ["train", "data", "rewards"]
-    step = next_step(missing, None, any_runs=True, compared=False)
+    step = next_step(missing, None, any_runs=True, to_compare=False)
     assert step.tab == "train" and "No such model." in step.missing[0]
     assert missing_parts(GOOD, DataStep(), RewardsStep()) == ()

@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
+from reasoning_ui.compare_charts import CHARTS
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
 SETTINGS = json.dumps({"precision": "16bit", "max_completion_tokens": 96})
@@ -45,6 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> StudioHome:
         shutil.copytree(TINY, folder.model(stage))
     for model, right in (("base", lambda i: False), ("sft", lambda i: i % 2 == 0), ("grpo", lambda i: i < 110)):
         writer.add_answers(_answer(model, i, right(i)) for i in range(QUESTIONS))
+    writer.set_stage("evaluate", state="finished")
     writer.set_status(state="finished")
     writer.close()
     return home
@@ -75,7 +77,6 @@ def test_answers_are_filtered_read_searched_paged_and_linked(page: Any, url: str
     open_tab(page, url, "Compare")
     expect(page.locator("#compare-summary tbody tr")).to_have_count(3)
     expect(page.locator("#compare-sentences")).to_contain_text("very unlikely to be chance")
-    page.locator("#compare-plot .main-svg").first.wait_for()
     count, questions = page.locator("#compare-count"), page.locator("#compare-questions details.q")
 
     page.locator("#compare-filter label", has_text="Fixed by GRPO").click()
@@ -94,12 +95,46 @@ def test_answers_are_filtered_read_searched_paged_and_linked(page: Any, url: str
     expect(count).to_have_text(re.compile(r"^\s*5 of 120"))
     page.locator("#compare-filter label", has_text="All questions").click()
     expect(count).to_contain_text("120 of 120")
+    page.locator("#compare-sort select").select_option("longest")
+    expect(questions.first).to_contain_text("#120")
     page.locator("#compare-search").get_by_label("Search").fill("what is 117 ")
     expect(count).to_have_text(re.compile(r"^\s*1 of 120"))
     page.goto(f"{url}{questions.first.locator('a').get_attribute('href')}")
     expect(count).to_have_text(re.compile(r"^\s*1 of 120"))
     expect(questions.first).to_contain_text("#118")
     assert page.evaluate("window.hit") is None
+    expect(page.locator("#header-status")).to_contain_text("take the model with you")
+
+
+def test_every_chart_is_drawn_and_its_files_and_the_reports_are_saved(page: Any, url: str, tmp_path: Path) -> None:
+    open_tab(page, url, "Compare")
+    for name in CHARTS:
+        page.locator("#compare-chart select").select_option(name)
+        expect(page.locator(f'#compare-plot[data-chart="{name}"] .main-svg').first).to_be_visible()
+    saved = {title: download(page, title, tmp_path) for title in (
+        "PNG", "CSV", "JSON", "All answers (CSV)", "Everything (JSON)", "Report (Markdown)", "Report (one HTML page)")}
+    assert saved["PNG"].read_bytes().startswith(b"\x89PNG") and saved["PNG"].name.endswith(f"{name}.png")
+    assert saved["CSV"].read_text().startswith("series,x,y,low,high\n")
+    assert json.loads(saved["JSON"].read_text())["layout"]["title"]["text"] == CHARTS[name][0]
+    assert saved["All answers (CSV)"].read_text().count("\ngrpo,") == QUESTIONS
+    assert len(json.loads(saved["Everything (JSON)"].read_text())["answers"]) == 3 * QUESTIONS
+    assert "very unlikely to be chance" in saved["Report (Markdown)"].read_text()
+    report = page.context.browser.new_page()  # with no app behind it
+    asked: list[str] = []
+    report.on("request", lambda r: asked.append(r.url))
+    report.goto(saved["Report (one HTML page)"].as_uri())
+    expect(report.locator(".main-svg").first).to_be_visible()
+    expect(report.locator("body")).to_contain_text("very unlikely to be chance")
+    assert report.evaluate("window.hit") is None and len(asked) == 1, asked
+    report.close()
+
+
+def download(page: Any, title: str, folder: Path) -> Path:
+    """Press the Compare page's button and keep the file that the browser saves."""
+    with page.expect_download() as waited:
+        page.locator("#compare").get_by_role("button", name=title, exact=True).click()
+    waited.value.save_as(folder / waited.value.suggested_filename)
+    return folder / waited.value.suggested_filename
 
 
 def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> None:
@@ -109,7 +144,7 @@ def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> N
     ask, answers = page.locator("#compare-ask"), page.locator("#compare-ask-answers")
     ask.get_by_label("Question", exact=True).fill("Zoe has 49 marbles. Leo brings 38 more.")
     ask.get_by_role("button", name="Ask", exact=True).click()
-    expect(answers).to_contain_text("Starting")
+    expect(answers).to_contain_text(re.compile("Starting|Loading"))
     ask.get_by_role("button", name="Stop", exact=True).click()
     expect(answers).to_contain_text("Stopped before")
     ask.get_by_role("button", name="Ask", exact=True).click()

@@ -1,0 +1,170 @@
+// The Compare page: asks Python for the top and for pages of questions, and puts the answers into the document.
+// Nothing from the server is trusted as HTML but what compare_html.py has escaped.
+
+export async function mount(page) {
+  const version = new URL(import.meta.url).search;
+  const [dom, { Chart }] = await Promise.all([
+    import(page.files + page.settings.dom + version), import(new URL("./chart.js", import.meta.url).href + version)]);
+  const root = page.element.querySelector(".compare-root");
+  const compare = new Compare(page, root, dom, Chart);
+  root.compare = window.studioCompare = compare;
+  page.watch("value", () => compare.look(page.run()));
+  compare.look(page.run() || new URLSearchParams(location.search).get("run") || "");
+}
+
+const FRAME = `
+<label id="compare-benchmark" class="cmp-field" hidden>Questions of <select></select></label>
+<div id="compare-summary"></div>
+<div id="compare-sentences"></div>
+<div class="cmp-body" hidden>
+  <section id="compare-charts" aria-label="Charts"></section>
+  <section id="compare-side" aria-labelledby="compare-side-title">
+    <h3 id="compare-side-title">Answers side by side</h3>
+    <div id="compare-matrices"></div>
+    <fieldset id="compare-filter"><legend>Show</legend></fieldset>
+    <div class="cmp-controls">
+      <label id="compare-search" class="cmp-field">Search <input type="search" placeholder="words, or #12 for question 12"></label>
+      <label id="compare-sort" class="cmp-field">Sort <select></select></label>
+      <label id="compare-page" class="cmp-field">Page <input type="number" min="1" value="1"></label>
+    </div>
+    <div id="compare-count" role="status"></div>
+    <div id="compare-questions"></div>
+  </section>
+  <section id="compare-download" aria-label="Download"><h3>Download</h3><div class="cmp-controls"></div></section>
+</div>
+<div class="cmp-lost" role="alert" hidden></div>`;
+const FILES = [["answers.csv", "All answers (CSV)", "text/csv"], ["comparison.json", "Everything (JSON)", "application/json"],
+  ["report.md", "Report (Markdown)", "text/markdown"], ["report.html", "Report (one HTML page)", "text/html"]];
+const START = { kind: "all", cell: "", search: "", sort: "number", page: 1 };
+
+class Compare {
+  constructor(page, root, dom, Chart) {
+    Object.assign(this, { page, root, dom, server: page.server, run: "", benchmark: "", seen: "", drawn: "", asked: 0 });
+    this.chosen = { ...START };
+    root.innerHTML = FRAME;
+    this.body = this.part(".cmp-body");
+    this.chart = new Chart(this, this.part("#compare-charts"));
+    this.listen();
+    this.arrive(new URLSearchParams(location.search));
+  }
+
+  part(selector) { return this.root.querySelector(selector); }
+
+  listen() {
+    const change = (selector, name, event = "change") => this.part(selector).addEventListener(event, e =>
+      this.choose({ [name]: e.target.value, ...(name === "page" ? {} : { page: 1 }) }));
+    this.part("#compare-benchmark").addEventListener("change", e => {
+      Object.assign(this, { benchmark: e.target.value, seen: "", drawn: "", chosen: { ...START } }); this.look(); });
+    change("#compare-search", "search", "input");
+    change("#compare-sort", "sort");
+    change("#compare-page", "page");
+    this.part("#compare-filter").addEventListener("change", e => this.choose({ kind: e.target.value, cell: "", page: 1 }));
+    this.part("#compare-matrices").addEventListener("click", e => {
+      const cell = e.target.closest("[data-cell]")?.dataset.cell;
+      if (cell) this.choose({ kind: "all", cell: cell === this.chosen.cell ? "" : cell, page: 1 });  // again: leave it
+    });
+    this.part("#compare-download .cmp-controls").append(...FILES.map(([name, title, type]) =>
+      this.dom.el("button", { type: "button", class: "cmp-button", onclick: e => this.download(name, type, e.target) }, title)));
+  }
+
+  arrive(address) {  // a link to a question
+    if (!/^\d+$/.test(address.get("question") || "")) return;
+    this.benchmark = address.get("benchmark") || "";
+    this.chosen.search = "#" + address.get("question");
+    this.scroll = true;
+  }
+
+  async ask(name, asked) {
+    const answer = await this.server[name]({ run: this.run, benchmark: this.benchmark, ...asked }).catch(() => null);
+    const lost = this.part(".cmp-lost");
+    lost.hidden = !!answer && !answer.error;
+    lost.textContent = answer ? answer.error || "" : "The app does not answer. Is it still running?";
+    return answer && !answer.error ? answer : null;
+  }
+
+  // ---- the top
+
+  async look(run = this.run) {
+    if (run && this.run && run !== this.run) Object.assign(this, { benchmark: "", chosen: { ...START } });
+    if (run !== this.run) Object.assign(this, { run, seen: "", drawn: "" });
+    if (this.looking) { this.again = true; return; }
+    this.looking = true;
+    const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...this.chosen });
+    this.looking = false;
+    if (answer && run === this.run) this.take(answer);
+    if (this.again || run !== this.run) { this.again = false; this.look(); }
+  }
+
+  take(top) {
+    if (top.seen === this.seen) return;
+    this.seen = top.seen;
+    this.body.hidden = "nothing" in top;
+    this.part("#compare-summary").innerHTML = top.nothing ?? top.summary;
+    this.part("#compare-sentences").innerHTML = top.words ?? "";
+    if ("nothing" in top) { this.drawn = ""; this.part("#compare-benchmark").hidden = true; return; }
+    this.benchmark = top.benchmark;
+    this.options("#compare-benchmark select", top.benchmarks.map(name => [name, name]), top.benchmark);
+    this.part("#compare-benchmark").hidden = top.benchmarks.length < 2;
+    this.options("#compare-sort select", top.sorts, this.chosen.sort);
+    this.filters(top.filters);
+    if (!top.list) return;
+    this.drawn = top.drawn;
+    this.show(top.list);
+    this.chart.choices(top.charts);
+    if (top.first) setTimeout(() => window.studio?.fire("tick"), 500);  // the header's next step is another now
+    if (this.scroll) { this.scroll = false; this.part("#compare-side").scrollIntoView(); }
+  }
+
+  options(selector, pairs, value) {
+    this.part(selector).replaceChildren(...pairs.map(([key, title]) => this.dom.el("option", { value: key }, title)));
+    this.part(selector).value = value;
+  }
+
+  filters(found) {
+    const field = this.part("#compare-filter");
+    field.replaceChildren(field.firstElementChild, ...found.map(([name, title, count]) => this.dom.el("label", {},
+      this.dom.el("input", { type: "radio", name: "compare-kind", value: name }), ` ${title} (${count})`)));
+    this.mark();
+  }
+
+  // ---- the questions
+
+  choose(changes) {
+    Object.assign(this.chosen, changes);
+    this.mark();
+    return this.list();
+  }
+
+  mark() {  // what is chosen, before the answer comes
+    this.part("#compare-filter").querySelectorAll("input").forEach(box => {
+      box.checked = !this.chosen.cell && box.value === this.chosen.kind; });
+    const search = this.part("#compare-search input");
+    if (search.value !== this.chosen.search) search.value = this.chosen.search;
+  }
+
+  async list() {
+    const turn = ++this.asked;
+    const answer = await this.ask("compare_list", this.chosen);
+    if (answer && turn === this.asked) this.show(answer);  // not an answer that was overtaken
+  }
+
+  show(list) {
+    Object.assign(this.chosen, { kind: list.kind, page: list.page });
+    this.part("#compare-matrices").innerHTML = list.matrices;
+    this.part("#compare-count").innerHTML = list.count;
+    this.part("#compare-questions").innerHTML = list.html;
+    const page = this.part("#compare-page input");
+    page.max = list.pages; page.value = list.page;
+    this.part("#compare-page").hidden = list.pages < 2;
+    this.mark();
+  }
+
+  // ---- files
+
+  async download(name, type, button) {
+    button.disabled = true;
+    const answer = await this.ask("compare_file", { name });
+    button.disabled = false;
+    if (answer) this.dom.save(`${this.run}-${name}`, answer.text, type);
+  }
+}

@@ -1,0 +1,138 @@
+"""What the Compare page may ask of Python: the top (table, sentences, filters), questions, a chart, a file."""
+
+import json
+from html import escape
+from typing import Any
+
+from pipeline import comparison, report
+from pipeline.errors import RunError
+from pipeline.question_table import PAGE_SIZE, SORTS
+from pipeline.studio_home import StudioHome
+from reasoning_ui import compare_files, compare_html, server_calls
+from reasoning_ui.compare_charts import CHARTS, chart_csv, figure
+from reasoning_ui.compare_data import Comparison, load, version
+from reasoning_ui.server_calls import Call
+
+NOTHING = (
+    "Nothing to compare yet. Train the demo, or finish a run: its last stage answers the held-out questions "
+    "with every model. Models that exist already can be evaluated below."
+)
+LOOKED = "comparison-opened"  # a vote of a run's reader: the comparison was on the screen
+
+
+def server_functions(home: StudioHome) -> list[Call]:
+    """The functions for `gr.HTML(server_functions=…)`; in the browser each is `server.<name>(object)`."""
+    return server_calls.server_functions(home, "Compare", {
+        "compare_look": look, "compare_list": listing, "compare_chart": chart, "compare_file": file})
+
+
+def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
+    """The top of the page and the chosen questions; only `seen` where nothing is new since the browser asked.
+
+    `list` is left out while an evaluation only goes on (`drawn` stays the same), so that a reader is not disturbed.
+    """
+    run = str(asked.get("run") or "")
+    folder = home.run(run) if run else None
+    wanted = str(asked.get("benchmark") or "")
+    names = comparison.benchmarks(folder) if folder else []
+    name = wanted if wanted in names else next(iter(names), "")
+    seen = f"{run}|{name}|{version(folder) if folder else ''}"
+    if seen == asked.get("seen"):
+        return {"seen": seen}
+    found = load(folder, name) if folder and name else None
+    if found is None:
+        return {"seen": seen, "nothing": compare_html.notice(NOTHING)}
+    first = _remember(home, run)
+    steady = "partial" if any(v["partial"] for v in found.summary.values()) else found.version
+    drawn = f"{run}|{name}|{steady}|{found.table.keys}"
+    top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
+           "summary": compare_html.summary_table(found.summary), "words": words(found),
+           "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
+           "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
+    return top if drawn == asked.get("drawn") else top | {"list": _listed(found, run, asked)}
+
+
+def listing(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
+    """A page of 50 questions by filter, cell of a matrix, search, order and page number."""
+    run = str(asked["run"])
+    return _listed(_found(home, asked), run, asked)
+
+
+def chart(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
+    """A Plotly figure as plain values; with `csv`, its numbers as CSV text."""
+    name, found = str(asked["name"]), _found(home, asked)
+    if name not in CHARTS:
+        raise RunError(f"There is no chart {name!r}. Choose one of: {', '.join(CHARTS)}.")
+    if asked.get("csv"):
+        return {"csv": chart_csv(name, found)}
+    return {"figure": json.loads(figure(name, found).to_json())}
+
+
+def file(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
+    """One of the files of `compare_files.FILES` as text."""
+    return {"text": compare_files.text(str(asked["name"]), str(asked["run"]), _found(home, asked))}
+
+
+def words(found: Comparison) -> str:
+    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired."""
+    by_subject = compare_html.subjects(found.rows, found.table.keys)
+    if found.refusal:
+        return compare_html.notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
+    partial = [v["title"] for v in found.summary.values() if v["partial"]]
+    text = "" if not partial else compare_html.notice(
+        f"Not all questions are answered yet by {', '.join(partial)}: resume the evaluation for the rest.", warn=True)
+    more = "".join(
+        f"<details><summary>{escape(title)}</summary>{compare_html.sentences(found.tests, metric)}</details>"
+        for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
+    return (text + compare_html.sentences(found.tests, "exact") + _recommendation(found)
+            + f"<div class='cmp'>{more}{by_subject}</div>")
+
+
+def _recommendation(found: Comparison) -> str:
+    """Which precision to use, in words and as a table; empty with only one."""
+    text = report.recommendation(found.rows, found.tests, found.expected)
+    if not text:
+        return ""
+    table = compare_html.levels(report.levels(found.rows, found.expected))
+    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p>{table}</div>"
+
+
+def _found(home: StudioHome, asked: dict[str, Any]) -> Comparison:
+    found = load(home.run(str(asked["run"])), str(asked.get("benchmark") or "") or None)
+    if found is None:
+        raise RunError("There are no answers yet: evaluate a run first.")
+    return found
+
+
+def _listed(found: Comparison, run: str, asked: dict[str, Any]) -> dict[str, Any]:
+    kind, cell = str(asked.get("kind") or "all"), str(asked.get("cell") or "")
+    if not cell and kind not in {f.name for f in found.table.filters()}:
+        kind = "all"
+    sort = str(asked.get("sort") or "number")
+    search = str(asked.get("search") or "")[:1000]
+    chosen = found.table.select(cell or kind, search, sort if sort in SORTS else "number")
+    pages = max(1, -(-len(chosen) // PAGE_SIZE))
+    page = min(max(1, int(asked.get("page") or 1)), pages)
+    where = f"{len(chosen):,} of {len(found.table.questions):,} questions"
+    if cell:
+        where += f" · {_cell_words(cell)} (choose a filter, or the cell again, to leave it)"
+    if pages > 1:
+        where += f" · page {page} of {pages}"
+    part = chosen[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    return {"kind": kind, "page": page, "pages": pages, "count": compare_html.notice(where),
+            "matrices": compare_html.matrices(found.table, cell),
+            "html": compare_html.questions(found.table, part, found.scheme, run, found.benchmark)}
+
+
+def _cell_words(cell: str) -> str:
+    pair, _, change = cell.partition(":")
+    (a, _, b), (was, _, now) = pair.partition(">"), change.partition(">")
+    return f"{comparison.title_of(a)} {was} → {comparison.title_of(b)} {now}"
+
+
+def _remember(home: StudioHome, run: str) -> bool:
+    """Note that the comparison was looked at, so that the header points on to the export; whether that is new."""
+    if LOOKED in home.votes(run):
+        return False
+    home.set_vote(run, LOOKED, True)
+    return True
