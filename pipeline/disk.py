@@ -27,6 +27,16 @@ class LowDisk:
                 f"It goes on by itself when {needed / MIB:.0f} MB are free.")
 
 
+def room_problem(folder: Path, needed: float, what: str) -> str | None:
+    """A sentence when `folder`, which is made, lacks the bytes that something to be written needs; otherwise None."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return None
+    return (f"{what} needs {in_words(needed)} and {in_words(free)} are free in {str(folder)!r}: make room first "
+            "(the Runs tab deletes old runs and checkpoints), then go on.")
+
+
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder take on disk; hard links count once."""
     seen: set[tuple[int, int]] = set()

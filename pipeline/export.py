@@ -4,11 +4,11 @@ Everything is written to `exports/<run>/` in the home, whole or not at all. Noth
 """
 
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.disk import room_problem
 from pipeline.errors import RunError
 from pipeline.export_gguf import Format, write_gguf
 from pipeline.export_script import script
@@ -120,9 +120,8 @@ def _model(folder: RunFolder, stage: str) -> Path:
 def _zip(out: Path, files: list[Path] | dict[str, Path], texts: dict[str, str], progress: Progress = _quiet) -> Path:
     named = files if isinstance(files, dict) else {p.name: p for p in files}
     needed = sum(p.stat().st_size for p in named.values()) + 1_000_000
-    free = shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise RunError(f"{out.name} needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: make room first.")
+    if problem := room_problem(out.parent, needed, out.name):
+        raise RunError(problem)
     half = out.with_name(out.name + ".part")
     try:
         with zipfile.ZipFile(half, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:

@@ -6,7 +6,6 @@ Models and tokenizers that are not listed here are refused in words, with what t
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import gguf
 import numpy as np
 
+from pipeline.disk import room_problem
 from pipeline.errors import EngineError
 from pipeline.export_tokenizer import add_tokenizer
 from pipeline.export_weights import tensor_shapes, tensors, weight_files
@@ -164,9 +164,6 @@ def _architecture(config: dict[str, Any]) -> str:
 def _check_room(folder: Path, out: Path, kind: Format) -> None:
     count = sum(int(np.prod(shape)) for shape in tensor_shapes(folder).values())
     needed = int(count * (1.07 if kind == "q8_0" else 2.0) * 1.02) + 20_000_000
-    out.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise EngineError(f"The GGUF file needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free in "
-                          f"{str(out.parent)!r}: make room first.")
+    if problem := room_problem(out.parent, needed, "The GGUF file"):
+        raise EngineError(problem)
     weight_files(folder)

@@ -141,12 +141,17 @@ def _disk(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
                    "checkpoints), then press Resume.")
 
 
+FULL_DISK = re.compile(  # the last two are what torch.save says of it
+    r"No space left on device|File too large|database or disk is full|disk I/O error|PytorchStreamWriter failed|"
+    r"inline_container\.cc:\d+\] \. unexpected pos")
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one of its causes, says that there is no space left."""
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
-        if re.search(r"No space left on device|database or disk is full|disk I/O error|PytorchStreamWriter failed", str(link)):
+        if FULL_DISK.search(str(link)):
             return True
     return False
 

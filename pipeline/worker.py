@@ -106,7 +106,7 @@ class Worker:
 
     def _failed(self, error: BaseException, stage: str) -> int:
         print(redact("".join(traceback.format_exception(error))), flush=True)
-        if is_disk_full(error) and self._wait_for_space():
+        if is_disk_full(error) and self._came_further(stage) and self._wait_for_space():
             run_queue.put(self.home, self.folder.id, self.kind, self.request, first=True)
             return self._ended("waiting", "There is space on the disk again: it goes on.", stage=stage)
         if self.watch.stop.is_set() and is_disk_full(error):
@@ -118,6 +118,15 @@ class Worker:
             failure = explain(error, Recipe(), stage)
         self._ended("failed", failure.reason, failure.remedy, stage)
         return EXIT_FAILED
+
+    def _came_further(self, stage: str) -> bool:
+        """Whether the disk filled up at another place than last time; otherwise what is free does not do, however
+        long we wait (a large model beside enough space for the small files)."""
+        row = next((row for row in RunReader(self.folder).stages() if row["name"] == stage), {})
+        here = [stage, row.get("done")]
+        before = RunReader(self.folder).status().get("full_at")
+        self._surely(lambda: self.writer.set_status(full_at=here))
+        return before != here
 
     def _wait_for_space(self) -> bool:
         """Wait until the disk has room again; False when a stop was asked for meanwhile."""

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
+from pipeline.disk import room_problem
 from pipeline.engines.loading import load_model, load_tokenizer, stored_dtype
 from pipeline.errors import EngineError
 from pipeline.recipe import ModelStep
@@ -46,8 +47,5 @@ def _one_end_token(config: GenerationConfig | None) -> None:
 
 
 def _check_room(out: Path, needed: int) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(out.parent).free
-    if free < needed * FREE_SPACE_FACTOR:
-        raise EngineError(f"The merged model needs {needed * FREE_SPACE_FACTOR / 1e9:.1f} GB and {free / 1e9:.1f} GB "
-                          f"are free in {str(out.parent)!r}: delete old runs or checkpoints, then resume.")
+    if problem := room_problem(out.parent, needed * FREE_SPACE_FACTOR, "The merged model"):
+        raise EngineError(problem)

@@ -1,7 +1,7 @@
 """Stages for tests of the worker: a counter on disk in place of a model, with checkpoints and exact resume.
 
 The recipe steers them: `grpo.steps` steps; the environment variable FAKE_STEP_SECONDS is the pace, and a file
-`misbehave` in the run folder holds what goes wrong: fail, oom, nan, disk, deaf, child, exit.
+`misbehave` in the run folder holds what goes wrong: fail, oom, nan, disk (once), full (always), deaf, child, exit.
 """
 
 import errno
@@ -57,8 +57,9 @@ def _misbehave(run: Run, step: int) -> None:
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 24 GiB")
     if what == "nan":
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if what == "disk":
-        file.unlink()
+    if what in ("disk", "full"):
+        if what == "disk":
+            file.unlink()
         raise OSError(errno.ENOSPC, "No space left on device")
     if what == "deaf":
         time.sleep(600)

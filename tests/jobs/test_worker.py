@@ -136,6 +136,19 @@ def test_a_full_disk_pauses_and_the_run_goes_on_by_itself(home: StudioHome) -> N
     assert any("space on the disk again" in text for text in texts)
 
 
+def test_a_disk_that_is_too_small_for_one_file_is_not_tried_for_ever(home: StudioHome) -> None:
+    """There is space for everything but what the stage writes: the second failure at the same place ends the run,
+    and it goes on where it stopped once somebody made room."""
+    run_id = jobs.start(home, recipe(10))
+    (home.run(run_id).path / "misbehave").write_text("full")
+    now = until_state(home, run_id, "failed")
+    assert now.reason == "The disk is full." and "press Resume" in now.remedy
+    (home.run(run_id).path / "misbehave").unlink()
+    jobs.resume(home, run_id)
+    until_state(home, run_id, "finished")
+    assert grpo_steps(home, run_id) == list(range(1, 11))
+
+
 def test_the_token_never_reaches_the_run_folder_or_the_home(home: StudioHome, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even when an error message holds it... in the store; the traceback in the log is redacted too."""
     token = "hf_" + "s3cretS3cretS3cret" * 2

@@ -15,9 +15,10 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 """
 
 
-def without_disk(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a process that cannot make any file longer."""
-    return subprocess.run([sys.executable, "-c", NOTHING_CAN_BE_WRITTEN + code, *arguments],
+def without_disk(code: str, *arguments: str, limit: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process that cannot make any file longer than `limit` bytes."""
+    setting = NOTHING_CAN_BE_WRITTEN.replace("(0, 0)", f"({limit}, {limit})")
+    return subprocess.run([sys.executable, "-c", setting + code, *arguments],
                           capture_output=True, text=True, timeout=60)
 
 
@@ -56,3 +57,22 @@ sys.exit(main(["run", sys.argv[1], "--home", sys.argv[2]]))
     assert done.stderr.startswith("Error: ") and "disk" in done.stderr and done.stderr.count("\n") == 1
     assert done.returncode in (1, 2)
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_what_torch_and_safetensors_say_of_a_full_disk_is_understood(tmp_path: Path) -> None:
+    """Both really write 1 MB, with room for 100 kB: the run must pause or say "The disk is full", not "unexpected"."""
+    done = without_disk("""
+import sys
+import torch
+from safetensors.torch import save_file
+from pipeline.failures import is_disk_full
+weights = torch.zeros(250_000)
+for name, save in (("torch", lambda: torch.save({"w": weights}, sys.argv[1] + "/w.pt")),
+                   ("safetensors", lambda: save_file({"w": weights}, sys.argv[1] + "/w.safetensors"))):
+    try:
+        save()
+        print(name, "saved")
+    except Exception as error:
+        print(name, is_disk_full(error) or repr(error))
+""", str(tmp_path), limit=100_000)
+    assert done.stdout.splitlines() == ["torch True", "safetensors True"], done.stdout + done.stderr
