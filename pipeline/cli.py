@@ -118,6 +118,7 @@ def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParse
     sub.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file (default: the demo's recipe)")
     sub.add_argument("--prompts", type=int, default=8, help="how many questions (default: 8)")
     sub.add_argument("--sft-run", metavar="RUN", help="let the SFT model of this run answer, not the base model")
+    sub.add_argument("--model", metavar="FOLDER", help="let this model answer: a folder, RUN/sft or RUN/grpo")
     sub = add("evaluate", cli_data.evaluate, "let a model answer questions, or a run's models again")
     sub.add_argument("run", metavar="RUN", nargs="?", help="a run whose models answer")
     sub.add_argument("--model", metavar="FOLDER", help="a model folder or Hub id, instead of a run")

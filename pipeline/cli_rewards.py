@@ -8,18 +8,24 @@ from pipeline.demo import demo_recipe
 from pipeline.errors import RunError
 from pipeline.follow import follow
 from pipeline.recipe import Recipe
+from pipeline.rewards.dry_report import seconds
 from pipeline.run_folder import RunReader
 
 Outcome = tuple[int, Any, str]
 
 
 def dry_run(options: argparse.Namespace) -> Outcome:
-    """`dry-run [RECIPE] [--prompts N] [--sft-run RUN]`: sample, score, judge; without a recipe, the demo's."""
+    """`dry-run [RECIPE] [--prompts N] [--sft-run RUN | --model FOLDER]`: sample, score, judge.
+
+    Without a recipe it is the demo's.
+    """
     home = options.home
     recipe = Recipe.load(options.recipe) if options.recipe else demo_recipe(1)
     request: dict[str, Any] = {"prompts": options.prompts}
     if options.sft_run:
-        request["sft_run"] = home.run(options.sft_run).id
+        request["model"] = f"{home.run(options.sft_run).id}/sft"
+    elif options.model:
+        request["model"] = options.model
     run_id = jobs.submit(home, "dry_run", recipe=recipe, request=request)
     now = follow(home, run_id)
     report = RunReader(home.run(run_id)).status().get("dry_run")
@@ -43,5 +49,7 @@ def as_text(report: dict[str, Any]) -> str:
     lines.append(f"  equal rewards in {report['zero_variance']:.0%} of the groups, {right}"
                  f"format {report['format_rate']:.0%}, cut off {report['truncated']:.0%}, "
                  f"{report['mean_tokens']:.0f} tokens on average")
-    lines.append(f"  about {report['step_seconds']:.1f} s a step, {report['run_seconds'] / 60:.0f} min for all steps")
+    if report["step_seconds"] is not None:
+        lines.append(f"  {seconds(report['step_seconds'])} a step, about {seconds(report['run_seconds'])} in all")
+    lines.append(f"  {report['time_words']}")
     return "\n".join([*lines, *report["verdict"]])

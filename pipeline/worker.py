@@ -34,7 +34,8 @@ from pipeline.watch import Watch
 
 # Which stages a kind of job has. The kind under which a run was made decides its state; others are extra jobs.
 KINDS: dict[str, tuple[str, ...]] = {
-    "train": STAGES, "evaluate": ("evaluate",), "dry_run": ("prepare", "dry_run"), "ask": ("ask",)}
+    "train": STAGES, "evaluate": ("evaluate",), "dry_run": ("prepare", "dry_run"),
+    "sample": ("prepare", "dry_run"), "ask": ("ask",)}
 STAGES_VARIABLE = "REASONING_STUDIO_STAGES"  # a module that stands in for pipeline.stages; for tests
 EXIT_FINISHED, EXIT_FAILED, EXIT_BUSY = 0, 1, 3
 

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.errors import StudioError
 from pipeline.recipe import RewardsStep
 from pipeline.rewards import Scores
+from pipeline.rewards.dry_report import seconds
 from pipeline.rewards.library import kind_of, parameters_of
 from pipeline.tags import TagScheme
 from reasoning_ui.highlight import completion_html, escaped
@@ -114,20 +115,19 @@ def _colour(value: float | None) -> str:
 def report_html(report: dict[str, Any]) -> str:
     """What a dry run found: verdict, facts, and the distribution of each reward."""
     right = "not known" if report["right"] is None else f"{report['right']:.0%}"
-    minutes = report["run_seconds"] / 60
-    whole = f"{report['run_seconds']:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else (
-        f"{minutes / 60:.1f} h")
+    step, whole = ("not measured" if report[name] is None else seconds(report[name])
+                   for name in ("step_seconds", "run_seconds"))
     facts = {
         "groups with equal rewards": f"{report['zero_variance']:.0%}", "right answers": right,
         "in the right format": f"{report['format_rate']:.0%}", "cut off": f"{report['truncated']:.0%}",
         "tokens on average": f"{report['mean_tokens']:.0f}", "mean total": signed(report["mean_total"]),
-        "a step, roughly": f"{report['step_seconds']:.1f} s", "all steps, roughly": whole}
+        "a training step": step, "the whole run": whole}
     cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
     bars = "".join(_distribution(reward) for reward in report["rewards"])
     about = f"{report['model']}, {report['prompts']} questions with {report['group_size']} answers each"
     return (notes(report["verdict"], "good" if report["good"] else "warn")
-            + f'<p class="rs-about">{escape(about)}. Times are estimated from the sampling.</p>'
-            + f'<div class="d-facts">{cells}</div><div class="r-charts">{bars}</div>')
+            + f'<p class="rs-about">{escape(about)}.</p><div class="d-facts">{cells}</div>'
+            + f'<p class="rs-about">{escape(report["time_words"])}</p><div class="r-charts">{bars}</div>')
 
 
 def _distribution(reward: dict[str, Any]) -> str:

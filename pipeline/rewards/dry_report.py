@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.recipe import GrpoStep
 from pipeline.run_folder import GroupRecord
 
 MANY_FLAT, SOME_FLAT, MANY_TRUNCATED, ALARMING_FAILURES = 0.5, 0.25, 0.2, 0.1
-LEARNING_SHARE = 0.4  # of a step's time, beside sampling: measured 36 % on a CPU, less with long answers
 MAX_BARS = 12
 
 
@@ -33,6 +32,40 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Seconds of one training step, measured, and of its parts."""
+
+    step_seconds: float
+    generate_seconds: float
+    score_seconds: float
+    learn_seconds: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """What was measured for the time of the whole run. None: not wanted, or not measured (`problem` says why)."""
+
+    sampling_seconds: float  # for one answer
+    scoring_seconds: float  # for one answer
+    grpo: Pace | None = None
+    sft: Pace | None = None
+    sft_steps: int = 0
+    evaluated_answers: int = 0
+    problem: str = ""
+
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """Seconds of each part of the run that takes long; None where it is not known."""
+        found: dict[str, float | None] = {}
+        if self.sft_steps:
+            found["SFT"] = self.sft.step_seconds * self.sft_steps if self.sft else None
+        found["GRPO"] = None
+        if self.evaluated_answers:
+            found["the comparison"] = self.sampling_seconds * self.evaluated_answers
+        return found
+
+
+@dataclass(frozen=True)
 class DryReport:
     """The findings of a dry run."""
 
@@ -50,8 +83,11 @@ class DryReport:
     truncated: float
     mean_tokens: float
     sampling_seconds: float
-    step_seconds: float
-    run_seconds: float
+    step_seconds: float | None
+    run_seconds: float | None
+    pace: Pace | None = None
+    parts: Mapping[str, float | None] = field(default_factory=dict)
+    time_words: str = ""
     verdict: tuple[str, ...] = ()
     good: bool = True
 
@@ -61,24 +97,52 @@ class DryReport:
 
 
 def dry_report(groups: Sequence[GroupRecord], weights: Mapping[str, float], grpo: GrpoStep, *, model: str,
-               formatted: int, sampling_seconds: float, mathematics: Mapping[str, int] | None = None) -> DryReport:
-    """Summarise the groups. `formatted` counts the well-formed answers; times are scaled to the recipe's steps."""
+               formatted: int, times: Times) -> DryReport:
+    """Summarise the groups. `formatted` counts the well-formed answers."""
     rows = [c for group in groups for c in group.completions]
     n = max(1, len(rows))
     rewards = tuple(distribution(label, weight, [c.rewards.get(label) for c in rows])
                     for label, weight in weights.items())
     totals = [c.total for c in rows if c.total is not None]
     judged = [g for g in groups if g.right is not None]
-    step = sampling_seconds * grpo.completions_per_step / n / (1 - LEARNING_SHARE)
+    step = times.grpo.step_seconds if times.grpo else None
+    parts = times.parts | {"GRPO": None if step is None else step * grpo.steps}
+    group_size = max((len(g.completions) for g in groups), default=0)
     report = DryReport(
-        model, len(groups), len(rows), grpo.num_generations, rewards, sum(totals) / len(totals) if totals else None,
+        model, len(groups), len(rows), group_size, rewards, sum(totals) / len(totals) if totals else None,
         sum(is_flat(g) for g in groups) / max(1, len(groups)),
         _share(g.right == len(g.completions) for g in judged), _share(g.right == 0 for g in judged),
         sum(g.right or 0 for g in judged) / max(1, sum(len(g.completions) for g in judged)) if judged else None,
-        formatted / n, sum(c.truncated for c in rows) / n, sum(c.tokens for c in rows) / n, sampling_seconds, step,
-        step * grpo.steps)
+        formatted / n, sum(c.truncated for c in rows) / n, sum(c.tokens for c in rows) / n,
+        times.sampling_seconds * len(rows), step,
+        None if step is None else sum(s for s in parts.values() if s is not None),
+        times.grpo, parts, time_words(times, grpo, parts))
     found, good = verdict(report, grpo)
     return DryReport(**{**vars(report), "verdict": tuple(found), "good": good})
+
+
+def time_words(times: Times, grpo: GrpoStep, parts: Mapping[str, float | None]) -> str:
+    """How the times were found, and what they leave out."""
+    sampled = times.sampling_seconds * grpo.completions_per_step / grpo.num_iterations
+    if times.grpo is None:
+        why = f" ({times.problem})" if times.problem else ""
+        return (f"Writing the answers of a step takes about {seconds(sampled)} and scoring them "
+                f"{seconds(times.scoring_seconds * grpo.completions_per_step)}. How long learning from them takes was "
+                f"not measured{why}.")
+    pace, shares = times.grpo, [f"{name} {seconds(value)}" for name, value in parts.items() if value is not None]
+    unknown = [name for name, value in parts.items() if value is None]
+    return (f"Measured on training steps that were thrown away: writing {seconds(pace.generate_seconds)}, scoring "
+            f"{seconds(pace.score_seconds)}, learning {seconds(pace.learn_seconds)} a step. Whole run: "
+            f"{', '.join(shares)}. Loading and merging models come on top"
+            + (f", and {' and '.join(unknown)}, not measured." if unknown else ".")
+            + " It takes longer when answers get longer while the model learns.")
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: 0.03 s, 12 s, 8 min, 3.5 h."""
+    if value < 120:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
 def distribution(label: str, weight: float, scores: Sequence[float | None]) -> Distribution:

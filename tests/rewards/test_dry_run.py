@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas
 import pytest
 
+from pipeline.dataset.models import TINY_FOLDER
 from pipeline.engines.base import Sample, Sampling
-from pipeline.errors import DatasetError, RunError
+from pipeline.errors import DatasetError, EngineError, RunError
 from pipeline.recipe import GrpoStep, Recipe
-from pipeline.rewards.dry_report import DryReport, distribution, dry_report
+from pipeline.rewards.dry_report import Pace, Times, distribution, dry_report, seconds
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder, RunReader, RunWriter
 from pipeline.stages.dry_run import DryRunRequest, dry_run_with
@@ -21,12 +22,28 @@ RIGHT, WRONG = wrap(SCHEME, "So.", "42"), wrap(SCHEME, "So.", "7")
 
 
 class ListEngine:
-    """Answers every prompt with the given texts."""
+    """Answers every prompt with the given texts; its training steps take as long as it says."""
 
     name = "list"
 
-    def __init__(self, texts: list[str], truncated: bool = False) -> None:
-        self.texts, self.truncated = texts, truncated
+    def __init__(self, texts: list[str], truncated: bool = False, step_seconds: float = 2.0) -> None:
+        self.texts, self.truncated, self.step_seconds = texts, truncated, step_seconds
+        self.trained: list[tuple[str, int]] = []
+
+    def train_grpo(self, run: Run, model: str | Path) -> None:
+        assert run.folder.data("grpo").is_file() and run.recipe.grpo.eval_every == 0
+        self._train(run, run.recipe.grpo.steps)
+
+    def train_sft(self, run: Run, model: str | Path) -> None:
+        self._train(run, run.recipe.sft.max_steps or 0)
+
+    def _train(self, run: Run, steps: int) -> None:
+        """The first step takes ten times as long, as it warms up."""
+        self.trained.append((run.stage, steps))
+        for step in range(1, steps + 1):
+            whole = self.step_seconds * (10 if step == 1 else 1)
+            run.metrics(step, {"time/step_seconds": whole, "time/generate_seconds": 0.6 * whole,
+                               "time/score_seconds": 0.1 * whole, "time/learn_seconds": 0.3 * whole})
 
     def generator(self, run: Run, model: str | Path, adapter: Path | None = None,
                   precision: str = "16bit") -> "ListEngine":
@@ -54,9 +71,11 @@ class ListEngine:
 def make_run(tmp_path: Path, references: Sequence[str | None] = ("42",) * 12, stop: bool = False) -> Run:
     folder = RunFolder(tmp_path / "run")
     folder.data("grpo").parent.mkdir(parents=True)
-    pandas.DataFrame([{"id": str(i), "row": i, "system": "Think.", "question": f"What is {i}?", "reasoning": None,
-                       "reference": r, "completion": None, "subject": None} for i, r in enumerate(references)]
-                     ).to_parquet(folder.data("grpo"))
+    rows = pandas.DataFrame([
+        {"id": str(i), "row": i, "system": "Think.", "question": f"What is {i}?", "reasoning": None,
+         "reference": r, "completion": RIGHT, "subject": None} for i, r in enumerate(references)])
+    for part in ("sft", "grpo", "validation", "test"):
+        rows.to_parquet(folder.data(part))
     recipe = Recipe.parse({"grpo": {"num_generations": 4, "batch_size": 8, "steps": 100, "max_completion_tokens": 64}})
     run = Run(folder, recipe, RunWriter(folder), lambda: stop)
     run.begin("dry_run", 1)
@@ -115,17 +134,67 @@ def test_missing_answers_or_models_are_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no question with an answer"):
         dry_run_with(make_run(tmp_path, [None]), DryRunRequest(), ListEngine([RIGHT]))  # type: ignore[arg-type]
     with pytest.raises(RunError, match="no finished SFT model"):
-        dry_run_with(make_run(tmp_path / "x"), DryRunRequest(sft_run="../other"), ListEngine([""]))  # type: ignore[arg-type]
+        run = make_run(tmp_path / "x")
+        (tmp_path / "x" / "other").mkdir()
+        dry_run_with(run, DryRunRequest(model="other/sft"), ListEngine([""]))  # type: ignore[arg-type]
+    for nowhere in ("../x/sft", "/nowhere/model", "../sft", "./grpo"):
+        with pytest.raises(EngineError, match="There is no model folder"):
+            dry_run_with(run, DryRunRequest(model=nowhere), ListEngine([""]))  # type: ignore[arg-type]
 
 
-def test_the_time_of_the_whole_run_is_estimated_from_the_sampling() -> None:
-    """8 answers took 2 s; a step has 16, so 4 s of sampling, which is 60 % of it: 6.67 s, and 300 steps 2,000 s."""
+def test_the_time_is_measured_on_training_steps_that_are_thrown_away(tmp_path: Path) -> None:
+    """2 s a step, the first not counted. 100 steps of GRPO: 200 s. SFT: 12 rows in batches of 4, one epoch, 3 steps:
+    6 s. The comparison: 12 rows x 3 models x 0.1 s a sampled answer: 3.6 s. Together 209.6 s."""
+    run, engine = make_run(tmp_path), ListEngine([RIGHT, WRONG])
+    sft = run.recipe.sft.model_copy(update={"batch_size": 4, "accumulation": 1, "epochs": 1.0, "max_steps": None})
+    run.recipe = run.recipe.model_copy(update={"sft": sft})
+    report = dry_run_with(run, DryRunRequest(prompts=2), engine)  # type: ignore[arg-type]
+    assert report.step_seconds == 2.0 and report.pace == Pace(2.0, 1.2, 0.2, pytest.approx(0.6))
+    assert report.run_seconds == pytest.approx(209.6)
+    assert engine.trained == [("grpo", 3), ("sft", 4)]
+    assert "writing 1.2 s, scoring 0.2 s, learning 0.6 s" in report.time_words
+    assert "SFT 6 s, GRPO 3 min, the comparison 3.6 s" in report.time_words
+    assert not (run.folder.path / "rehearsal").exists()
+    assert RunReader(run.folder).metric("time/step_seconds")[-1]["value"] == 2.0
+
+
+def test_a_model_after_sft_needs_no_sft_and_a_bench_sample_no_training_steps(tmp_path: Path) -> None:
+    run, engine = make_run(tmp_path), ListEngine([RIGHT, WRONG])
+    folder = RunFolder(tmp_path / "other").model("sft")
+    folder.mkdir(parents=True)
+    for file in TINY_FOLDER.iterdir():
+        (folder / file.name).symlink_to(file)
+    report = dry_run_with(run, DryRunRequest(prompts=1, model="other/sft"), engine)  # type: ignore[arg-type]
+    assert engine.trained == [("grpo", 3)] and report.model == "the SFT model" and "SFT" not in report.parts
+    sample = DryRunRequest(prompts=2, answers=3, rehearse=False)
+    report = dry_run_with(make_run(tmp_path / "b"), sample, engine)  # type: ignore[arg-type]
+    assert len(engine.trained) == 1 and (report.answers, report.group_size) == (6, 3)
+    assert report.step_seconds is None and report.run_seconds is None
+
+
+def test_training_steps_that_fail_leave_the_report_and_say_why(tmp_path: Path) -> None:
+    run, engine = make_run(tmp_path), ListEngine([RIGHT, WRONG])
+
+    def fail(run: Run, model: str | Path) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    engine.train_grpo = fail  # type: ignore[method-assign]
+    report = dry_run_with(run, DryRunRequest(prompts=2), engine)  # type: ignore[arg-type]
+    assert report.zero_variance == 0.0 and report.step_seconds is None
+    assert "was not measured (trying a training step failed: CUDA out of memory" in report.time_words
+    assert any("CUDA out of memory" in row["text"] for row in RunReader(run.folder).rows("SELECT text FROM events"))
+    assert not (run.folder.path / "rehearsal").exists()
+
+
+def test_without_training_steps_only_what_was_measured_is_said() -> None:
+    """0.25 s an answer and 16 answers a step: 4 s to write; 0.01 s an answer to score: 0.16 s."""
     answers = [CompletionRecord(RIGHT, 9, False, {"a": 1.0}, float(i), 0.0) for i in range(8)]
     groups = [GroupRecord("q", "42", answers, 8)]
-    report: DryReport = dry_report(groups, {"a": 1.0}, GrpoStep(steps=300, batch_size=16), model="m", formatted=8,
-                                   sampling_seconds=2.0)
-    assert report.step_seconds == pytest.approx(6.667, abs=0.01)
-    assert report.run_seconds == pytest.approx(2000, rel=0.01)
+    report = dry_report(groups, {"a": 1.0}, GrpoStep(steps=300, batch_size=16), model="m", formatted=8,
+                        times=Times(0.25, 0.01))
+    assert report.sampling_seconds == 2.0 and report.run_seconds is None
+    assert "about 4 s and scoring them 0.16 s" in report.time_words and "not measured." in report.time_words
+    assert [seconds(s) for s in (0.0123, 5, 45.2, 300, 10_000)] == ["0.012 s", "5 s", "45 s", "5 min", "2.8 h"]
 
 
 def test_distributions_count_values_or_bands() -> None:
