@@ -87,7 +87,8 @@ class PreviewSection:
         facts = example_facts(example, number)
         if example is None:
             return facts, number
-        shown = preview(choice.chat, example.record(), scheme_of(choice.data.tags))
+        row = {"system": example.system, "question": example.question, "completion": example.completion}
+        shown = preview(choice.chat, row, scheme_of(choice.data.tags))
         words = lead + trained_words(shown)
         total = len(shown.tokenised.input_ids)
         if total > choice.model.max_length:

@@ -6,54 +6,19 @@ line number, or a DatasetError that says what to do; nothing is skipped without 
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.dataset.json_rows import BLANK, Joined, json_rows
+from pipeline.dataset.rows import Broken, Rows, short
 from pipeline.dataset.unpack import open_unpacked, text_encoding
 from pipeline.errors import DatasetError
 
 csv.field_size_limit(2**31 - 1)
 MAX_PARQUET_BYTES = 8 * 2**30  # unpacked
 EXTENSIONS = {"jsonl": "JSONL", "ndjson": "JSONL", "json": "JSON", "csv": "CSV", "tsv": "TSV", "parquet": "Parquet"}
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A row that cannot be read, and why."""
-
-    row: int
-    why: str
-
-
-@dataclass
-class Rows:
-    """Numbered rows of one source: an iterator of (number from 1, dict) pairs and Broken rows. Read once."""
-
-    rows: Iterator[tuple[int, dict[str, Any]] | Broken]
-    kind: str = ""  # JSONL, CSV, …
-    notes: list[str] = field(default_factory=list)  # what was noticed while reading, in words
-    total: int | None = None  # number of rows, where the source knows it
-
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-        return self.rows
-
-    def first(self, count: int) -> tuple[list[tuple[int, dict[str, Any]]], list[Broken]]:
-        """The first `count` good rows, and the broken ones before them."""
-        good: list[tuple[int, dict[str, Any]]] = []
-        broken: list[Broken] = []
-        for row in self.rows:
-            if isinstance(row, Broken):
-                broken.append(row)
-            else:
-                good.append(row)
-            if len(good) >= count or len(broken) >= 1000:
-                break
-        return good, broken
 
 
 def read_rows(path: str | Path) -> Rows:
@@ -114,114 +79,13 @@ def _text_rows(stream: BinaryIO, name: str, notes: list[str]) -> Rows:
         if not chunk:
             raise DatasetError(f"The file {name!r} holds only white space. Choose one with at least one row.")
         start += chunk
-    joined = _Joined(start, text)
-    first = start.lstrip("\ufeff \t\r\n")[:1]
-    if first == "[":
-        return Rows(_json_array(joined, name), "JSON")
-    if first == "{":
-        line = start.lstrip("\ufeff \t\r\n").split("\n", 1)[0].strip()
-        if _is_object(line) or not _is_whole_object(start, joined):
-            return Rows(_jsonl(joined), "JSONL")
-        return Rows(_json_object(joined, name), "JSON")
-    return _delimited(joined, start, name)
+    first = start.lstrip(BLANK)[:1]
+    if first in ("[", "{"):
+        return json_rows(start, text, name)
+    return _delimited(Joined(start, text), start, name)
 
 
-class _Joined(io.TextIOBase):
-    """Text that was already read, followed by the rest of its stream; `readline` and `read` as usual."""
-
-    def __init__(self, start: str, rest: io.TextIOBase) -> None:
-        self._start, self._rest = io.StringIO(start, newline=""), rest
-
-    def readline(self, size: int = -1) -> str:  # type: ignore[override]
-        line = self._start.readline()
-        return line if line.endswith("\n") else line + self._rest.readline()
-
-    def read(self, size: int = -1) -> str:  # type: ignore[override]
-        return self._start.read(size) or self._rest.read(size)
-
-    def __next__(self) -> str:  # type: ignore[override]
-        if line := self.readline():
-            return line
-        raise StopIteration
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _is_whole_object(start: str, joined: _Joined) -> bool:
-    """Whether `{` opens one big object over many lines, rather than JSONL with a broken first line."""
-    return not any(_is_object(line.strip()) for line in islice(start.split("\n"), 1, 50))
-
-
-def _jsonl(text: _Joined) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    for number, line in enumerate(text, 1):
-        stripped = line.strip().lstrip("\ufeff")
-        if not stripped:
-            continue
-        try:
-            value = json.loads(stripped)
-        except (ValueError, RecursionError) as error:
-            cut = "" if line.endswith("\n") else "; the file may have been cut off here"
-            yield Broken(number, f"line {number} is not valid JSON ({_short(error)}){cut}")
-            continue
-        yield (number, value) if isinstance(value, dict) else Broken(number, f"line {number} is not an object {{…}}")
-
-
-def _json_array(text: _Joined, name: str) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """The objects of `[ … ]`, one after another without holding the whole file."""
-    decoder, buffer, number = json.JSONDecoder(), text.read(1 << 20).lstrip("\ufeff \t\r\n")[1:], 0
-    step = 1 << 20
-    while True:
-        buffer = buffer.lstrip(" \t\r\n,")
-        try:
-            if buffer.startswith("]"):
-                return
-            value, end = decoder.raw_decode(buffer)
-            if not isinstance(value, dict) and end == len(buffer):
-                raise ValueError("a number may go on")
-        except (ValueError, RecursionError) as error:
-            more = text.read(step)
-            if more:
-                buffer, step = buffer + more, min(step * 2, 1 << 28)
-                continue
-            yield Broken(number + 1, f"the JSON list breaks after item {number} ({_short(error)}); "
-                                     "the file may have been cut off")
-            return
-        number, buffer, step = number + 1, buffer[end:], 1 << 20
-        yield (number, value) if isinstance(value, dict) else Broken(number, f"item {number} is not an object {{…}}")
-
-
-def _json_object(text: _Joined, name: str) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    """One object: a list of rows under some key, columns as lists, or a single row."""
-    parts = []
-    while chunk := text.read(1 << 20):
-        parts.append(chunk)
-    try:
-        value = json.loads("".join(parts).lstrip("\ufeff \t\r\n"))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{name!r} is not valid JSON ({_short(error)}). It may have been cut off: upload it again, "
-                           "or save it as JSONL with one object per line.") from error
-    lists = {k: v for k, v in value.items() if isinstance(v, list)}
-    for rows in lists.values():
-        if rows and all(isinstance(r, dict) for r in rows[:100]) and len(lists) < 3:
-            return _numbered(rows)
-    columns = {k: list(v.values()) if isinstance(v, dict) else v for k, v in value.items()}
-    if columns and all(isinstance(v, list) for v in columns.values()):
-        count = max(len(v) for v in columns.values())
-        return _numbered([{k: v[i] if i < len(v) else None for k, v in columns.items()} for i in range(count)])
-    return _numbered([value])
-
-
-def _numbered(rows: list[Any]) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
-    for number, row in enumerate(rows, 1):
-        yield (number, row) if isinstance(row, dict) else Broken(number, f"item {number} is not an object {{…}}")
-
-
-def _delimited(text: _Joined, start: str, name: str) -> Rows:
+def _delimited(text: Joined, start: str, name: str) -> Rows:
     """CSV or TSV with a heading. Ragged rows: missing cells are empty, cells too many are a broken row."""
     if "\x00" in start[:4096]:
         raise DatasetError(f"The file {name!r} is not text and not a known table. Save it as CSV, JSONL or Parquet.")
@@ -271,7 +135,7 @@ def _parquet(source: Any, name: str) -> Rows:
         file = pq.ParquetFile(source)
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"The Parquet file {name!r} is damaged or was cut off ({_short(error)}). "
+        raise DatasetError(f"The Parquet file {name!r} is damaged or was cut off ({short(error)}). "
                            "Upload or download it again.") from error
     if size > MAX_PARQUET_BYTES:
         raise DatasetError(f"The Parquet file {name!r} unpacks to {size / 2**30:.0f} GiB, more than the "
@@ -289,8 +153,4 @@ def _parquet_rows(file: Any, name: str) -> Iterator[tuple[int, dict[str, Any]] |
                 number += 1
                 yield number, row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        yield Broken(number + 1, f"the Parquet file {name!r} is damaged after row {number} ({_short(error)})")
-
-
-def _short(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+        yield Broken(number + 1, f"the Parquet file {name!r} is damaged after row {number} ({short(error)})")

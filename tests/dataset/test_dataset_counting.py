@@ -49,7 +49,7 @@ def tokenizer(kind: str) -> Tokenizer:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "digits", "numbers", "llama", "qwen", "whole"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts=st.lists(TEXT, max_size=3))
 @example(texts=["a  5 b", "There were 57 and 23 more.\nSo 57+23=80.\n#### 80\n", " x", "x ", "\n", "", "5",
                 "a\n b \n c", "x <|wide|> y", "<|end 1|> 1"])

@@ -40,6 +40,7 @@ def parquet(rows=ROWS) -> bytes:
 @pytest.mark.parametrize(("name", "content"), [
     ("a.csv", CSV), ("a.tsv", CSV.replace(",", "\t")), ("semicolons.csv", CSV.replace(",", ";")),
     ("a.jsonl", JSONL), ("a.json", json.dumps(ROWS, indent=2)), ("rows.json", json.dumps({"data": ROWS}, indent=1)),
+    ("minified.json", json.dumps({"data": ROWS})), ("minified.jsonl", json.dumps({"rows": ROWS}) + "\n"),
     ("columns.json", json.dumps({k: [r[k] for r in ROWS] for k in ROWS[0]}, indent=1)), ("a.parquet", parquet()),
     ("bom.csv", b"\xef\xbb\xbf" + CSV.encode()), ("bom.jsonl", b"\xef\xbb\xbf" + JSONL.encode()),
     ("utf16.csv", CSV.encode("utf-16")), ("utf16le.jsonl", JSONL.encode("utf-16-le")),
@@ -140,6 +141,19 @@ def test_many_columns_huge_cells_and_nested_values_pass(rows_of):
     assert rows_of(json.dumps(nested), "a.json")[0] == nested
     with pytest.raises(DatasetError, match="not valid JSON"):
         rows_of('{"a": ' * 100_000, "deep.jsonl")
+
+
+def test_a_first_row_longer_than_what_is_read_at_first_is_one_row_of_many(rows_of):
+    """The first 64 KiB hold no line break, so they alone cannot tell JSONL from one large object."""
+    rows = [{"q": "x" * 3_000_000, "a": 1}, {"q": "short", "a": 2}]
+    good, broken, source = rows_of("".join(json.dumps(r) + "\n" for r in rows), "a.jsonl")
+    assert (good, broken, source.kind) == (rows, [], "JSONL")
+
+
+def test_a_single_row_that_is_a_chat_is_one_row(rows_of):
+    for turns in ([{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}],
+                  [{"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "2"}]):
+        assert rows_of(json.dumps({"messages": turns}), "a.jsonl")[0] == [{"messages": turns}]
 
 
 def test_columns_with_the_same_or_no_name_stay_apart(rows_of):

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dataset.answers import FINDERS, last_number
@@ -48,7 +48,6 @@ COLUMNS = ["question", "answer", "messages", "solution", "x"]
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(COLUMNS), CELL), max_size=6))
-@settings(deadline=None)
 def test_any_rows_map_to_examples_or_a_sentence(rows):
     mapping = Mapping("question", "solution", "answer")
     for i, row in enumerate(rows):
@@ -73,7 +72,6 @@ def test_csv_that_python_writes_is_read_back(cells):
 
 
 @given(TEXT)
-@settings(deadline=None)
 def test_any_pasted_text_gives_rows_or_a_sentence(text):
     from pipeline.errors import DatasetError
 
