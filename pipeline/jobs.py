@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,15 @@ __all__ = ["RunCard", "RunState", "delete", "duplicate", "list_runs", "move", "r
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "vllm", "unsloth", "bitsandbytes")
 
 
-def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mapping[str, Any] | None = None) -> str:
-    """Make a run folder for a recipe and queue it; it starts at once when its device is free. Gives the run's id."""
+def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mapping[str, Any] | None = None,
+          fill: Callable[[Path], None] | None = None) -> str:
+    """Make a run folder for a recipe and queue it; it starts at once when its device is free. Gives the run's id.
+
+    `fill` may put files into the new folder before it appears.
+    """
     _refuse_secrets(recipe)
     custom_code.refuse_if_off(recipe.rewards)
+    home.may_start(recipe, request)
     devices.check_enough(recipe.model.gpus)
     if problem := LowDisk(home.runs_dir).problem():
         raise RunError(problem.replace("Paused: the", "The").split(" It goes on")[0] + " Free some before starting.")
@@ -44,6 +49,8 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
     half = folder.path.with_name(f".{run_id}")  # appears whole or not at all
     try:
         half.mkdir()
+        if fill is not None:
+            fill(half)
         (half / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         half.rename(folder.path)
     except OSError as error:
@@ -66,6 +73,7 @@ def submit(home: StudioHome, kind: str, run_id: str | None = None, recipe: Recip
             raise RunError(f"A job of kind {kind!r} needs a run or a recipe.")
         return start(home, recipe, kind, request)
     folder = home.run(run_id)
+    home.may_start(folder.recipe(), request)
     if TOKEN.search(repr(request)):
         raise RunError("The request contains a Hub token: log in with `hf auth login` instead.")
     if locks.is_held(folder.lock) or any(row["run"] == run_id for row in run_queue.waiting(home)):

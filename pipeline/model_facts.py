@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pipeline import reach
 from pipeline.errors import EngineError
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-reasoner"
@@ -62,6 +63,8 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
     if source == "tiny":
         return TINY
     path = Path(source).expanduser()
+    if reach.looks_like_path(source):
+        reach.check(path, EngineError)
     if path.is_dir():
         return path
     if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import devices, locks
+from pipeline import devices, hub_token, locks
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
@@ -46,20 +46,22 @@ def remove(home: StudioHome, run_id: str) -> bool:
 
 
 def move(home: StudioHome, run_id: str, places: int) -> None:
-    """Move a waiting run by places (negative is earlier)."""
+    """Move a waiting run by places (negative is earlier), past one's own runs only."""
     with locks.holding(home.queue_lock, what="The queue"):
-        rows = waiting(home)
+        rows = [row for row in waiting(home) if home.owns(row["run"])]
         at = next((i for i, row in enumerate(rows) if row["run"] == run_id), None)
         if at is None:
             raise RunError("This run is not waiting any more: it may just have started.")
+        positions = [row["position"] for row in rows]
         rows.insert(max(0, min(len(rows) - 1, at + places)), rows.pop(at))
-        for position, row in enumerate(rows):
+        for position, row in zip(positions, rows, strict=True):
             home.write("UPDATE queue SET position = ? WHERE id = ?", (position, row["id"]))
 
 
 def advance(home: StudioHome) -> list[str]:
     """Start every run whose turn it is and whose devices are free; gives their ids. Cheap when there is none."""
     started: list[str] = []
+    home = home.whole  # whoever's turn it is, whoever looks
     if not waiting(home):
         return started
     with locks.holding(home.queue_lock, timeout_seconds=LAUNCH_SECONDS + 30, what="The queue"):
@@ -110,7 +112,8 @@ def launch(home: StudioHome, folder: RunFolder, row: Mapping[str, Any], chosen: 
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.worker", str(folder.path), json.dumps(request)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder.path, start_new_session=True,
-            env=worker_environment(f"{home.path}|{folder.id}|{uuid.uuid4().hex}"))
+            env=hub_token.for_worker(worker_environment(f"{home.path}|{folder.id}|{uuid.uuid4().hex}"), home.path,
+                                     trusted=home.about(folder.id)["owner"] is None))
     threading.Thread(target=process.wait, daemon=True).start()  # no zombie when it ends while we still live
     deadline = time.monotonic() + LAUNCH_SECONDS
     while locks.holder(folder.lock) != process.pid:

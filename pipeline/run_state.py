@@ -95,10 +95,10 @@ def state_of(home: StudioHome, folder: RunFolder, queue: list[dict[str, Any]] | 
 
 def waits_for(home: StudioHome, folder: RunFolder, before: list[dict[str, Any]]) -> str:
     """Whom a waiting run waits for, in a sentence."""
-    busy = [row for row in home.known_runs() if row["id"] != folder.id
+    busy = [row["id"] for row in home.whole.known_runs() if row["id"] != folder.id
             and locks.is_held(home.runs_dir / row["id"] / "worker.lock")]
-    names = [f"«{row['name']}» ({_living_words(home, row['id'])})" for row in busy]
-    names += [f"«{home.about(row['run'])['name']}» (waiting too)" for row in before]
+    names = [f"{_called(home, run)} ({_living_words(home.whole, run)})" for run in busy]
+    names += [f"{_called(home, row['run'])} (waiting too)" for row in before]
     if not names:
         return "It is about to start."
     return "Waiting for " + ", then ".join(names) + "."
@@ -134,6 +134,11 @@ def _living(home: StudioHome, folder: RunFolder, words: RunState) -> RunState:
     silent = words.heartbeat is not None and abs(time.time() - words.heartbeat) > SILENT_SECONDS
     reason = "Its process lives, but has given no sign of life for a minute." if silent else ""
     return replace(words, reason=LowDisk(folder.path).problem() or reason)
+
+
+def _called(home: StudioHome, run_id: str) -> str:
+    name = home.about(run_id)["name"]
+    return f"«{name}»" if home.owns(run_id) else name
 
 
 def _living_words(home: StudioHome, run_id: str) -> str:

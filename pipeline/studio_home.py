@@ -34,6 +34,7 @@ MIGRATIONS = (
                         time REAL NOT NULL, UNIQUE (run, key));
     CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
+    "ALTER TABLE runs ADD COLUMN owner TEXT",  # the visitor whose it is (see owned_home.py); NULL: the home's owner
 )
 
 
@@ -88,6 +89,28 @@ class StudioHome:
         """Held by the worker that uses a device (`cpu`, `gpu-0`, …) for as long as it lives."""
         return self.path / "locks" / f"device-{device}.lock"
 
+    @property
+    def whole(self) -> "StudioHome":
+        """The home with everybody's runs: for the queue, which is common to all."""
+        return self
+
+    @property
+    def private(self) -> Path:
+        """Where uploads and prepared datasets are kept."""
+        return self.path
+
+    @property
+    def trusted(self) -> bool:
+        """Whether whoever asks may use this machine's logins."""
+        return True
+
+    def owns(self, run_id: str) -> bool:
+        """Whether whoever asks may see a run: always, unless visitors share the home (see owned_home.py)."""
+        return True
+
+    def may_start(self, recipe: Any, request: object = None) -> None:
+        """Raise RunError when a job names what whoever asks may not read."""
+
     def run(self, run_id: str) -> RunFolder:
         """The folder of an existing run. Raises RunError for anything that is not the id of one."""
         folder = self.runs_dir / _checked(run_id)
@@ -118,10 +141,10 @@ class StudioHome:
 
     # Names and notes ------------------------------------------------------------
 
-    def add_run(self, run_id: str, name: str, kind: str, parent: str | None = None) -> None:
+    def add_run(self, run_id: str, name: str, kind: str, parent: str | None = None, owner: str | None = None) -> None:
         """Note a new run; one that a reader took in a moment earlier, from its folder alone, gets its true row."""
-        self.write("INSERT OR REPLACE INTO runs (id, name, kind, created, parent) VALUES (?, ?, ?, ?, ?)",
-                   (_checked(run_id), name, kind, time.time(), parent))
+        self.write("INSERT OR REPLACE INTO runs (id, name, kind, created, parent, owner) VALUES (?, ?, ?, ?, ?, ?)",
+                   (_checked(run_id), name, kind, time.time(), parent, owner))
 
     def known_runs(self, deleted: bool = False) -> list[dict[str, Any]]:
         """id, name, note, kind, created, parent, deleted; newest first. Folders copied here are taken in."""
@@ -150,7 +173,7 @@ class StudioHome:
         """The row of one run; a stand-in with its id as name when studio.db does not know it."""
         rows = self.read("SELECT * FROM runs WHERE id = ?", (_checked(run_id),))
         unknown = {"id": run_id, "name": run_id, "note": "", "kind": "train", "created": 0.0, "parent": None,
-                   "deleted": None}
+                   "deleted": None, "owner": None}
         return rows[0] if rows else unknown
 
     # Stop requests ------------------------------------------------------------

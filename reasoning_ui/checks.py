@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline import reach
+from pipeline.errors import EngineError
 from pipeline.hardware import Hardware, detect
 from pipeline.model_check import ModelCheck, check_model
 from pipeline.recipe import ModelStep
@@ -21,6 +23,11 @@ def hardware() -> Hardware:
 
 def model(step: ModelStep, home: Path) -> ModelCheck:
     """The check of a model; asked again after half a minute, since a folder may have changed."""
+    if reach.looks_like_path(step.source):
+        try:
+            reach.check(Path(step.source), EngineError)  # what is remembered was not asked for by this visitor
+        except EngineError as error:
+            return ModelCheck(None, (str(error),))
     return _remember(("model", step, home), 30, lambda: check_model(step, hardware(), home))
 
 

@@ -13,6 +13,7 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui.compare_ask import build_ask
 from reasoning_ui.compare_data import Comparison
 from reasoning_ui.compare_html import notice
+from reasoning_ui.data_state import keep_upload
 from reasoning_ui.shared import Shared, guard
 
 BENCHMARKS = [("Held-out test of this run", "test"), ("GSM8K test", "gsm8k"), ("MATH-500", "math500"),
@@ -58,7 +59,8 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
     go.click(guard(start), [shared.run, models, names, precisions, limit, samples, temperature, top_p, longest, system],
              state, api_visibility="private")
     stop.click(guard(lambda run: notice(jobs.stop(home, _folder(home, run).id))), shared.run, state, **QUIET)
-    upload.upload(lambda path, now: [*(now or []), str(path)], [upload, names], names, **QUIET)
+    upload.upload(guard(lambda path, now: [*(now or []), str(keep_upload(home.private, path))]), [upload, names], names,
+                  **QUIET)
     shared.timer.open_compare(guard(lambda run: _choices(home, run)), shared.run, models, **QUIET)
 
     def tick(shown: str, run: str) -> Any:

@@ -1,5 +1,6 @@
 """Sections 5 and 6 of the Data tab: check all rows, split them, and keep the result as a prepared dataset."""
 
+import contextvars
 import queue
 import shutil
 import tempfile
@@ -100,7 +101,7 @@ class CheckSection:
     def _checked(self, choice: Choice, data: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
         stop = gr.Button(visible=True)
         yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop
-        folder = _scratch(self.shared.home.path)
+        folder = _scratch(self.shared.home.private)
         for done, total, words in _work(choice, folder):
             yield gr.skip(), _bar(done, total, words), *[gr.skip()] * 5, gr.skip()
         report = PreparedReport.load(folder / "report.json")
@@ -118,23 +119,26 @@ class CheckSection:
     def keep_it(self, name: str, made: str, data: str, model: str, training: str) -> tuple[Any, ...]:
         """Keep the last check under a name."""
         choice = choice_of(self.shared, data, model, training)
-        folder = _scratch_root(self.shared.home.path) / Path(made or "-").name
+        folder = _scratch_root(self.shared.home.private) / Path(made or "-").name
         if not (folder / "report.json").is_file():
             raise DatasetError("Check all rows first: what is kept is the result of the check.")
         title = name or (DATASETS[choice.data.source].title if choice.data.source in DATASETS else "")
-        card = saved.keep(self.shared.home.path, folder, title, choice.data, choice.tokenizer, choice.seed)
+        card = saved.keep(self.shared.home.private, folder, title, choice.data, choice.tokenizer, choice.seed)
         gr.Info(f"Kept as {escape(card.name)}.")
         return self.listed(card.id), self.show_card(card.id)[0], gr.Row(visible=False)
 
     def listed(self, value: str | None = None) -> Any:
         """The prepared datasets to choose from."""
-        cards = saved.cards(self.shared.home.path)
+        try:
+            cards = saved.cards(self.shared.home.private)
+        except StudioError:  # a visitor without a cookie has none
+            cards = []
         choices = [(f"{c.name} · {sum(c.parts.values()):,} rows · {c.id}", c.id) for c in cards]
         return gr.Dropdown(choices=choices, value=value or (cards[0].id if cards else None))
 
     def show_card(self, card_id: str | None) -> tuple[str, Any]:
         """The card of a prepared dataset."""
-        folder = saved.find(self.shared.home.path, card_id or "")
+        folder = saved.find(self.shared.home.private, card_id or "")
         card = saved.card_of(folder)
         if card is None:
             raise DatasetError("This prepared dataset is damaged. Delete it and prepare the data again.")
@@ -142,7 +146,7 @@ class CheckSection:
 
     def use_it(self, card_id: str | None) -> str:
         """The choice that trains on a prepared dataset."""
-        folder = saved.find(self.shared.home.path, card_id or "")
+        folder = saved.find(self.shared.home.private, card_id or "")
         card = saved.card_of(folder)
         if card is None:
             return gr.skip()
@@ -152,7 +156,7 @@ class CheckSection:
 
     def download(self, card_id: str | None, kind: str) -> Any:
         """Files to download."""
-        folder = saved.find(self.shared.home.path, card_id or "")
+        folder = saved.find(self.shared.home.private, card_id or "")
         out = Path(tempfile.mkdtemp(prefix="prepared-"))
         if kind == "jsonl":
             files = saved.as_jsonl(folder, out)
@@ -162,7 +166,7 @@ class CheckSection:
 
     def delete_it(self, card_id: str | None) -> tuple[Any, ...]:
         """Delete a prepared dataset."""
-        saved.delete(self.shared.home.path, card_id or "")
+        saved.delete(self.shared.home.private, card_id or "")
         return self.listed(), "", gr.File(visible=False)
 
 
@@ -219,7 +223,8 @@ def _work(choice: Choice, out: Path) -> Iterator[tuple[float, float | None, str]
         except (StudioError, OSError, MemoryError) as error:
             problem.append(error)
 
-    thread = threading.Thread(target=work, daemon=True)
+    asking = contextvars.copy_context()  # what may be read depends on who asks
+    thread = threading.Thread(target=asking.run, args=(work,), daemon=True)
     thread.start()
     try:
         while thread.is_alive():

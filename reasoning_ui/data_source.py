@@ -79,7 +79,7 @@ def _from_hub(repo: str, config: str, split: str, revision: str, now: str) -> st
 def _uploaded(shared: Shared, path: str | None, now: str) -> str:
     if not path:
         raise DatasetError("The upload did not arrive. Choose the file again.")
-    return new_source(now, str(keep_upload(shared.home.path, path)))
+    return new_source(now, str(keep_upload(shared.home.private, path)))
 
 
 def _pasted(shared: Shared, text: str, now: str) -> str:
@@ -89,11 +89,11 @@ def _pasted(shared: Shared, text: str, now: str) -> str:
     if not good:
         raise DatasetError("No row could be read from the pasted text" + (f": {broken[0].why}." if broken else
                            ". The first line must be a heading such as question,answer."))
-    folder = shared.home.path / "uploads"
+    folder = shared.home.private / "uploads"
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".pasted"
     temporary.write_text(text, encoding="utf-8", errors="replace")
-    target = keep_upload(shared.home.path, str(temporary), "pasted-rows.txt")
+    target = keep_upload(shared.home.private, str(temporary), "pasted-rows.txt")
     temporary.unlink()
     return new_source(now, str(target))
 

@@ -32,7 +32,7 @@ class Choice:
 
 
 def choice_of(shared: Shared, data: str, model: str, training: str) -> Choice:
-    """The choices of the page. Raises DatasetError where a Space's visitor names a file outside the home."""
+    """The choices of the page. Raises DatasetError where a Space's visitor names a file that is not theirs."""
     step, chosen = data_step(data), model_step(model)
     check_path(shared, step)
     note = ""
@@ -57,7 +57,7 @@ def check_path(shared: Shared, data: DataStep) -> None:
         if not source or source in DATASETS or not shared.on_space:
             continue
         path = Path(source).expanduser()
-        if path.exists() and not path.resolve().is_relative_to(shared.home.path.resolve()):
+        if path.exists() and not path.resolve().is_relative_to(shared.home.private.resolve()):
             raise DatasetError("On a Space, files of the machine cannot be opened. Upload the file instead.")
 
 

@@ -6,7 +6,9 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from huggingface_hub import HfApi
 
+from pipeline import hub_token
 from pipeline.errors import RunError
 from pipeline.export_hub import Upload, plan, upload
 from reasoning_ui.compare_html import ASSETS, notice
@@ -35,7 +37,11 @@ def build_hub(shared: Shared, stage: gr.Radio) -> None:
     asked = [shared.run, stage, repo, adapter, gguf]
 
     def files_of(run: str, stage: str, repo: str, adapter: bool, gguf: bool) -> list[Upload]:
-        return plan(shared.home.run(run), stage, (repo or "").strip(), adapter, gguf)
+        folder = shared.home.run(run)
+        if not shared.home.trusted:
+            raise RunError("This app's login at the Hub belongs to its owner: download the merged model and upload it "
+                           "with your own, `hf upload YOUR-NAME/YOUR-MODEL FOLDER`.")
+        return plan(folder, stage, (repo or "").strip(), adapter, gguf, HfApi(token=hub_token.kept()))
 
     def show(*values: Any) -> list[Any]:
         files = files_of(*values)
@@ -61,7 +67,8 @@ def send_all(files: list[Upload], repo: str, private: bool, stop: threading.Even
 
     def work() -> None:
         try:
-            state["address"] = upload(files, repo, private, progress=tell, should_stop=stop.is_set)
+            state["address"] = upload(files, repo, private, HfApi(token=hub_token.kept()), progress=tell,
+                                      should_stop=stop.is_set)
         except RunError as error:
             state["error"] = str(error)
         except Exception as error:  # a thread's error would otherwise be lost

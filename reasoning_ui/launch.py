@@ -9,6 +9,7 @@ import socket
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from pipeline import custom_code
 from pipeline.errors import StudioError
@@ -31,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--host", default=None, help="address to listen on (default: 127.0.0.1, this machine only)")
     p.add_argument("--port", type=int, default=None, help="port to listen on (default: 7860)")
     p.add_argument("--home", default=None, help="folder for runs and settings (default: ~/.reasoning-studio)")
-    p.add_argument("--auth", default=None, metavar="NAME:PASSWORD", help="ask visitors for this name and password")
+    p.add_argument("--auth", default=None, metavar="NAME:PASSWORD",
+                   help="ask visitors for this name and password (or the variable REASONING_STUDIO_AUTH)")
     p.add_argument("--share", action="store_true", help="also make a public address through Gradio's servers")
     p.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     p.add_argument("--allow-custom-code", action="store_true",
@@ -56,7 +58,7 @@ def serve(args: argparse.Namespace) -> None:
     on_space = bool(os.environ.get("SPACE_ID"))
     host = args.host or ("0.0.0.0" if on_space else "127.0.0.1")  # a Space is reached through its proxy
     port = args.port or int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    login = _login(args.auth)
+    login = _login(args.auth or os.environ.pop("REASONING_STUDIO_AUTH", None))
     _check_port(host, port)
     home, notice = open_home(Path(args.home).expanduser() if args.home else default_home())
     if notice:
@@ -69,6 +71,9 @@ def serve(args: argparse.Namespace) -> None:
     from reasoning_ui.theme import theme
 
     custom = custom_code.decide(exposed or on_space, args.allow_custom_code)
+    middleware = []
+    if on_space and login is None:  # with --auth, the one who knows the password is the owner
+        home, middleware = _with_visitors(home)
     demo = build(home, on_space=on_space, allow_custom_code=custom,
                  lasting_storage=not on_space or str(home.path).startswith("/data"))
     warnings.filterwarnings("ignore", message=".*share=True.*")
@@ -77,7 +82,21 @@ def serve(args: argparse.Namespace) -> None:
         server_name=host, server_port=port, auth=login, share=args.share,
         inbrowser=not args.no_browser and not on_space, theme=theme(), css_paths=list(CSS), head=HEAD,
         favicon_path=ICON, pwa=True, ssr_mode=False, run_history=False,
-        enable_monitoring=False, max_file_size="1gb", footer_links=[], quiet=not args.share, show_error=True)
+        enable_monitoring=False, max_file_size="1gb", footer_links=[], quiet=not args.share, show_error=True,
+        app_kwargs={"middleware": middleware})
+
+
+def _with_visitors(home: StudioHome) -> tuple[StudioHome, list[Any]]:
+    """The home as strangers may see it, and the middleware that tells them apart."""
+    from starlette.middleware import Middleware
+
+    from pipeline import hub_token, reach
+    from reasoning_ui.visitors import Visitors, shared_home
+
+    owned, identities = shared_home(home)
+    hub_token.withhold()
+    reach.limit(owned.may_read)
+    return owned, [Middleware(Visitors, home=owned, identities=identities)]
 
 
 def _login(text: str | None) -> tuple[str, str] | None:
@@ -128,3 +147,5 @@ def _say(host: str, port: int, home: StudioHome) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     print(f"Reasoning Studio is at http://{shown}:{port} (Ctrl-C ends it; training goes on). "
           f"Runs are kept in {home.path}.", flush=True)
+
+

@@ -21,6 +21,7 @@ from reasoning_ui import (
 from reasoning_ui.header import QUIET, Header
 from reasoning_ui.pulse import pulse
 from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, go_to, hidden_textbox
+from reasoning_ui.visitors import can_log_in
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
@@ -50,6 +51,8 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
             on_space=on_space, allow_custom_code=allow_custom_code)
         shared.extras["followed"] = hidden_textbox("followed")  # the run that this page started and waits for
         shared.extras["warn_storage"] = not lasting_storage
+        if not home.trusted and can_log_in():
+            gr.LoginButton(size="sm", elem_id="login")
         header = Header()
         with gr.Tabs(elem_id="tabs", selected="start") as shared.tabs:
             for name, title in TAB_NAMES.items():

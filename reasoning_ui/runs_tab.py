@@ -173,7 +173,7 @@ def detail_updates(home: StudioHome, run: str) -> list[Any]:
     """Name, note, details, trash and home of the current run; never raises."""
     deleted = [(row["name"], row["id"]) for row in home.known_runs(deleted=True)]
     trash = gr.Dropdown(choices=deleted, value=deleted[0][1] if deleted else None)
-    about = f"Home: `{home.path}`, {in_words(folder_bytes(home.path))} in all."
+    about = _about_home(home)
     if (target := mirror.target_of(home)) is not None:
         about += (f" `{target}` lacks file locks or SQLite's WAL mode, so live runs are kept here; checkpoints, models "
                   "and records are copied there every minute and when a run ends.")
@@ -185,6 +185,13 @@ def detail_updates(home: StudioHome, run: str) -> list[Any]:
     if card is None:
         return ["", "", '<p class="rs-about">Choose a run on the left.</p>', trash, about]
     return [card.name, card.note, details, trash, about]
+
+
+def _about_home(home: StudioHome) -> str:
+    if not home.trusted:
+        taken = sum(folder_bytes(home.run(row["id"]).path) for row in home.known_runs())
+        return f"Your runs take {in_words(taken)}. Other visitors of this page do not see them."
+    return f"Home: `{home.path}`, {in_words(folder_bytes(home.path))} in all."
 
 
 def resumed(home: StudioHome, run: str) -> str:

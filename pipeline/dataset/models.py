@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline import reach
 from pipeline.errors import EngineError
 
 TINY_FOLDER = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
@@ -20,6 +21,8 @@ def model_folder(source: str, revision: str | None = None, tokenizer_only: bool 
                               "or make it with: python -m pipeline.tiny_model")
         return TINY_FOLDER
     folder = Path(source).expanduser()
+    if reach.looks_like_path(source):
+        reach.check(folder, EngineError)
     if folder.is_dir():
         return folder
     if source.startswith(("/", "~", ".")) or source.count("/") != 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import reach
 from pipeline.dataset.files import Broken, Rows, read_rows
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
@@ -79,6 +80,8 @@ def open_named(source: str, config: str | None = None, split: str | None = None,
             return read_rows(local)
         return hub_rows(built_in.hub, config or built_in.config, split, revision)
     path = Path(source).expanduser()
+    if reach.looks_like_path(source):
+        reach.check(path)
     if path.is_file():
         return read_rows(path)
     if (path / "card.json").is_file():

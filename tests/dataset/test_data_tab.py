@@ -25,7 +25,7 @@ MODEL = ModelStep().model_dump_json()
 
 @pytest.fixture
 def shared(tmp_path):
-    return SimpleNamespace(home=SimpleNamespace(path=tmp_path / "home"), on_space=False)
+    return SimpleNamespace(home=SimpleNamespace(path=tmp_path / "home", private=tmp_path / "home"), on_space=False)
 
 
 @pytest.fixture
