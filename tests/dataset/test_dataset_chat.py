@@ -69,6 +69,28 @@ def test_a_template_cannot_reach_the_interpreter(make_model):
         prompt_ids(chat, ROW)
 
 
+GROW = "{% set n = namespace(x='x') %}{% for i in range(60) %}{% set n.x = n.x @ n.x %}{% endfor %}{{ n.x }}"
+MACRO = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+
+
+@pytest.mark.parametrize(("template", "words"), [
+    ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "come to an end"),
+    ("{% for a in range(99999) %}{% set x = range(99999) | sum %}{% endfor %}", "come to an end"),
+    (MACRO, "come to an end"),
+    ("{{ 9 ** 9 ** 9 }}", "power is too large"),
+    ("{{ 'x' * 10 ** 12 }}", "too l"),
+    ("{{ 'x'.ljust(10 ** 12) }}", "too large"),
+    ("{{ '%999999999999d' % 1 }}", "not offered"),
+    (GROW.replace("@", "~"), "too long"),
+    (GROW.replace("@", "+"), "too long"),
+])
+def test_a_template_that_never_ends_or_grows_without_bound_is_refused(make_model, monkeypatch, template, words):
+    monkeypatch.setattr("pipeline.dataset.template.MOST_SECONDS", 0.2)
+    chat = ChatTokenizer.load(make_model(template))
+    with pytest.raises(EngineError, match=words):
+        prompt_ids(chat, ROW)
+
+
 def test_the_chat_renders_as_transformers_renders_it(make_model):
     transformers = pytest.importorskip("transformers")
     folder = make_model()
