@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import StudioError
+from pipeline.lighter import lighter
 from pipeline.recipe import Recipe
+
+OUT_OF_MEMORY = "memory"
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Failure:
 
     reason: str
     remedy: str
+    kind: str = ""  # OUT_OF_MEMORY, where the app can propose a lighter recipe
 
 
 def explain(error: BaseException, recipe: Recipe, stage: str) -> Failure:
@@ -24,7 +28,7 @@ def explain(error: BaseException, recipe: Recipe, stage: str) -> Failure:
     for rule in RULES:
         for link in chain:
             if found := rule(link, recipe, stage):
-                return Failure(redact(found.reason), redact(found.remedy))
+                return Failure(redact(found.reason), redact(found.remedy), found.kind)
     if isinstance(error, StudioError):
         return Failure(redact(str(error)), "")
     first = (str(error).strip().splitlines() or ["no message"])[0][:500]
@@ -70,40 +74,32 @@ def _gpu_memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | N
         return None
     wanted = re.search(r"Tried to allocate ([\d.]+ [KMG]iB)", text)
     size = f" (it asked for {wanted.group(1)} more)" if wanted else ""
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{size}.", _lower(recipe, stage))
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{size}.", _lower(recipe, stage),
+                   OUT_OF_MEMORY)
 
 
 def _lower(recipe: Recipe, stage: str) -> str:
-    """Which numbers to lower, in the order of what costs least."""
-    ways = []
+    """What to try: the proposal that one click starts, and what else helps."""
+    found = lighter(recipe, stage)
+    first = ""
+    if found is not None:
+        first = f"«Try again with less memory» goes on from the last checkpoint with {'; '.join(found.changes)}. "
+    ways = ["a smaller model"]
+    if recipe.model.precision == "16bit":
+        ways.append("a base in 4bit instead of 16bit")
     if stage == "sft":
-        if recipe.sft.batch_size > 1:
-            ways.append(f"SFT batch size from {recipe.sft.batch_size} to {recipe.sft.batch_size // 2} with "
-                        f"accumulation {recipe.sft.accumulation * 2} (the same learning, in smaller pieces)")
-        ways.append(f"sequence length from {recipe.model.max_length} to {recipe.model.max_length // 2}")
+        ways.append(f"a sequence length below {recipe.model.max_length}")
     elif stage == "grpo":
-        grpo = recipe.grpo
-        if grpo.batch_size > 1:
-            ways.append(f"GRPO batch size from {grpo.batch_size} to {grpo.batch_size // 2} with accumulation "
-                        f"{grpo.accumulation * 2} (the same learning, in smaller pieces)")
-        if recipe.model.fast_inference and recipe.model.gpu_memory_share > 0.2:
-            lower = max(0.1, round(recipe.model.gpu_memory_share - 0.15, 2))
-            ways.append(f"the share of GPU memory for vLLM from {recipe.model.gpu_memory_share} to {lower}")
-        ways.append(f"the longest answer from {grpo.max_completion_tokens} to "
-                    f"{max(8, grpo.max_completion_tokens // 2)} tokens")
-    else:
-        ways.append(f"the batch size of the comparison from {recipe.evaluate.batch_size} to "
-                    f"{max(1, recipe.evaluate.batch_size // 2)}")
-    if recipe.model.precision == "16bit" and stage in ("sft", "grpo"):
-        ways.append("the precision of the base from 16bit to 4bit")
-    return "Duplicate the run and lower " + "; or ".join(ways) + "."
+        ways.append(f"answers shorter than {recipe.grpo.max_completion_tokens} tokens")
+    return f"{first}What else helps: duplicate the run and choose {', or '.join(ways)}."
 
 
 def _memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     text = str(error)
     if not isinstance(error, MemoryError) and "DefaultCPUAllocator: can't allocate memory" not in text:
         return None
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine.", _lower(recipe, stage))
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine.", _lower(recipe, stage),
+                   OUT_OF_MEMORY)
 
 
 def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:

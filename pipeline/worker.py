@@ -117,7 +117,7 @@ class Worker:
             failure = explain(error, self.folder.recipe(), stage)
         except RecipeError:
             failure = explain(error, Recipe(), stage)
-        self._ended("failed", failure.reason, failure.remedy, stage)
+        self._ended("failed", failure.reason, failure.remedy, stage, failure.kind)
         return EXIT_FAILED
 
     def _came_further(self, stage: str) -> bool:
@@ -136,11 +136,11 @@ class Worker:
             pass
         return not self.watch.stop.is_set()
 
-    def _ended(self, state: str, reason: str, remedy: str = "", stage: str = "") -> int:
+    def _ended(self, state: str, reason: str, remedy: str = "", stage: str = "", failure: str = "") -> int:
         self.watch.end()
         if stage:
             self._surely(lambda: self.writer.set_stage(stage, state=state, ended=time.time()))
-        self._surely(lambda: self._say(state, reason=reason, remedy=remedy, ended=time.time()))
+        self._surely(lambda: self._say(state, reason=reason, remedy=remedy, failure=failure, ended=time.time()))
         if reason:
             level = "error" if state == "failed" else "info"
             text = f"{reason} {remedy}".strip()
@@ -152,7 +152,7 @@ class Worker:
 
     def _say(self, state: str, **values: Any) -> None:
         """Write the state: of the run for the kind it was made as, otherwise of the extra job."""
-        values = {"reason": "", "remedy": ""} | values
+        values = {"reason": "", "remedy": "", "failure": ""} | values
         if self.is_main:
             self.writer.set_status(state=state, **values)
         else:

@@ -1,0 +1,103 @@
+"""Out of memory: the lighter recipe that is proposed, and the new run that goes on from the last checkpoint."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from waiting import at_step, recipe, until, until_state
+
+from benchmarks import soak_kills
+from pipeline import continuing, jobs
+from pipeline.errors import RunError
+from pipeline.lighter import lighter
+from pipeline.run_folder import RunFolder, RunReader, RunWriter
+from pipeline.studio_home import StudioHome
+
+
+@pytest.mark.parametrize(("stage", "changes", "step", "after"), [
+    ("grpo", {"grpo": {"batch_size": 64}}, "grpo", {"batch_size": 32, "accumulation": 2}),
+    ("sft", {"sft": {"batch_size": 4, "accumulation": 3}}, "sft", {"batch_size": 2, "accumulation": 6}),
+    ("sft", {"sft": {"batch_size": 1}, "lora": {"gradient_checkpointing": False}}, "lora",
+     {"gradient_checkpointing": True}),
+    ("evaluate", {"evaluate": {"batch_size": 9}}, "evaluate", {"batch_size": 4}),
+    ("grpo", {"grpo": {"batch_size": 1, "accumulation": 8, "max_completion_tokens": 256},
+              "model": {"max_length": 512, "gpu_memory_share": 0.1}}, "grpo", {"max_completion_tokens": 128}),
+    ("sft", {"sft": {"batch_size": 1}, "grpo": {"max_completion_tokens": 200}, "model": {"max_length": 512}}, "model",
+     {"max_length": 256}),
+])
+def test_what_costs_nothing_is_lowered_first(stage: str, changes: dict, step: str, after: dict) -> None:
+    """Batch x accumulation stays; then recomputing activations; only then shorter texts."""
+    before = recipe(**changes)
+    found = lighter(before, stage)
+    assert found is not None and found.changes
+    new = getattr(found.recipe, step)
+    assert {name: getattr(new, name) for name in after} == after
+    if found.same_learning and stage in ("sft", "grpo"):
+        old, now = getattr(before, stage), getattr(found.recipe, stage)
+        assert old.batch_size * old.accumulation == now.batch_size * now.accumulation
+
+
+def test_lowering_comes_to_an_end() -> None:
+    """Applied again and again, the proposal ends with None; every recipe on the way is a valid one."""
+    for stage in ("sft", "grpo", "evaluate", "merge_sft"):
+        now, count = recipe(), 0
+        while (found := lighter(now, stage)) is not None:
+            assert found.recipe != now
+            now, count = found.recipe, count + 1
+            assert count < 40
+
+
+def test_one_click_goes_on_as_a_new_run(home: StudioHome) -> None:
+    """The stage runs out of memory at step 3; the new run has half the batch, names its parent, and finishes."""
+    old = jobs.start(home, recipe(10))
+    (home.run(old).path / "misbehave").write_text("oom")
+    now = until_state(home, old, "failed")
+    found = continuing.proposal(home, old)
+    assert found is not None and "«Try again with less memory»" in now.remedy and found.changes[0] in now.remedy
+    new = continuing.try_again(home, old)
+    until_state(home, new, "finished")
+    made = home.run(new).recipe()
+    assert made.parent is not None and made.parent.run == old
+    assert now.stage == "sft" and made.sft.batch_size * 2 == home.run(old).recipe().sft.batch_size
+    assert home.about(new)["parent"] == old
+    assert jobs.state(home, old).state == "failed"
+    assert continuing.proposal(home, new) is None
+    with pytest.raises(RunError, match="did not fail for want of memory"):
+        continuing.try_again(home, new)
+
+
+def hashes(folder: RunFolder) -> dict[str, str]:
+    """Every file of a run's models, adapters, checkpoints and data with its hash."""
+    return {str(file.relative_to(folder.path)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for part in ("models", "adapters", "checkpoints", "data")
+            for file in Path(folder.path / part).rglob("*") if file.is_file()}
+
+
+@pytest.mark.timeout(280)
+def test_a_real_run_goes_on_from_its_checkpoint_in_smaller_pieces(
+        home: StudioHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SFT and merge are not repeated; every GRPO step is there once, those before the stop as they were; the
+    earlier run's files are untouched although large ones are shared."""
+    monkeypatch.delenv("REASONING_STUDIO_STAGES")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    old = jobs.start(home, soak_kills.recipe(2, 6))
+    until(at_step(home, old, 2, "grpo"), seconds=90)
+    jobs.stop(home, old)
+    until_state(home, old, "stopped", seconds=60)
+    folder = home.run(old)
+    with_records = RunWriter(folder)
+    with_records.set_status(state="failed", failure="memory", reason="GRPO ran out of GPU memory.")
+    with_records.close()
+    before, steps = hashes(folder), reward_steps(folder)
+    new = continuing.try_again(home, old)
+    until_state(home, new, "finished", seconds=120)
+    assert hashes(folder) == before
+    assert reward_steps(home.run(new))[: len(steps)] == steps
+    assert [step for step, _ in reward_steps(home.run(new))] == [1, 2, 3, 4, 5, 6]
+    attempts = {row["name"]: row["attempt"] for row in RunReader(home.run(new)).stages()}
+    assert (attempts["sft"], attempts["merge_sft"], attempts["grpo"]) == (1, 1, 2)
+
+
+def reward_steps(folder: RunFolder) -> list[tuple[int, float]]:
+    """(step, total reward) of GRPO in order."""
+    return [(row["step"], row["value"]) for row in RunReader(folder).metric("reward/total") if row["stage"] == "grpo"]
