@@ -85,6 +85,19 @@ def by_subject(rows: Sequence[Row], metric: str = "exact") -> dict[str, dict[str
     return out
 
 
+def token_note(rows: Sequence[Row], expected: Sequence[dict[str, Any]]) -> str:
+    """A sentence where the models' tokenizers differ, so that their token counts are not compared; else empty."""
+    known = {(e["model"], e["settings"]): e.get("tokenizer") for e in expected}
+    groups: dict[str, list[str]] = {}
+    for c in contestants(rows, expected):
+        if c.rows and (tokenizer := known.get((c.rows[0]["model"], c.rows[0]["settings"]))):
+            groups.setdefault(tokenizer, []).append(c.title)
+    if len(groups) < 2:
+        return ""
+    return ("Tokens are counted by each model's own tokenizer, and these differ: " + " / ".join(
+        ", ".join(titles) for titles in groups.values()) + ". Do not compare their lengths.")
+
+
 def transitions(rows: Sequence[Row], a: str, b: str, metric: str = "exact") -> dict[tuple[bool, bool], int]:
     """How many questions go from (a right?) to (b right?); right means more than half of the answers."""
     by_key = {c.key: c for c in contestants(rows)}

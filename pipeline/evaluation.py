@@ -32,6 +32,9 @@ class EvaluationRequest(EvaluateStep):
     precisions: list[Precision] = Field(["16bit"], title="Precisions", min_length=1,
         description="Each model answers at each of these.")
     top_k: int = Field(0, title="Top-k", ge=0, le=100_000, description="0 switches it off.")
+    seed: int | None = Field(None, title="Seed", ge=0, le=2**31 - 1,
+        description="Only with a temperature above 0. Empty takes the recipe's.")
+    measure: bool = Field(False, title="Measure", description="Memory and speed of this precision, in its own process.")
     system_prompt: str | None = Field(None, title="System prompt", max_length=20_000,
         description="Empty takes the recipe's.")
     tags: Tags | None = Field(None, title="Tags", description="Empty takes the recipe's.")
@@ -117,6 +120,11 @@ def folder_hash(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def file_hash(path: Path) -> str:
+    """A fingerprint of one file; empty when it is not there."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else ""
+
+
 def rows_hash(rows: Sequence[dict[str, Any]]) -> str:
     """A fingerprint of the questions, references and system prompts in their order."""
     digest = hashlib.blake2b(digest_size=12)
@@ -153,21 +161,28 @@ def settings_key(request: EvaluationRequest, contender: Contender, model_hash: s
     """Canonical JSON of everything that identifies a result."""
     return json.dumps({
         "data": data_hash, "max_completion_tokens": max_completion_tokens, "model": model_hash,
-        "precision": contender.precision, "samples": request.samples, "seed": seed if request.temperature else 0,
+        "plausible_tolerance": request.plausible_tolerance, "precision": contender.precision,
+        "samples": request.samples, "seed": seed if request.temperature else 0,
         "tags": scheme.tags, "temperature": request.temperature, "top_k": request.top_k, "top_p": request.top_p,
     }, sort_keys=True)
 
 
+def sampled_alike(settings: str) -> dict[str, Any]:
+    """What had to be equal for an answer to be the same: all of the settings but how near counts as plausible."""
+    return {key: value for key, value in json.loads(settings).items() if key != "plausible_tolerance"}
+
+
 def answer_record(contender: Contender, benchmark: str, settings: str, index: int, sample: int,
                   row: dict[str, Any], text: str, tokens: int, truncated: bool, seconds: float,
-                  scheme: TagScheme) -> AnswerRecord:
+                  scheme: TagScheme, tolerance: float = 0.1) -> AnswerRecord:
     """An answer with its judgement: exact (in the tags), lenient (last number anywhere), plausible, format."""
     reference, extracted = str(row["reference"]), extract(scheme, text)
     exact = same_answer(extracted, reference)
     return AnswerRecord(
         model=contender.label, benchmark=benchmark, settings=settings, question_index=index, sample=sample,
         question=row["question"], reference=reference, completion=text, extracted=extracted, exact=exact,
-        lenient=exact or lenient_match(text, reference), plausible=exact or plausible(extracted, reference),
+        lenient=exact or lenient_match(text, reference),
+        plausible=exact or plausible(extracted, reference, tolerance),
         format=is_well_formed(scheme, text), tokens=tokens, truncated=truncated, seconds=seconds,
         subject=row.get("subject"))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.comparison import as_table, by_subject, percent, rate_text, summary
+from pipeline.comparison import as_table, by_subject, percent, rate_text, summary, token_note
 from pipeline.contestants import Row, title_of
 from pipeline.paired_tests import TESTED, PairedTest
 from pipeline.recipe import Recipe
@@ -86,6 +86,7 @@ def markdown(
         f"Run `{run}`, questions `{benchmark}`, data `{recipe.data.source}`, base model `{recipe.model.source}`. "
         "Rates with 95 % intervals (Wilson; resampled by question where there are several answers each).",
         as_table(rows, expected),
+        *filter(None, [token_note(rows, expected)]),
         "## What can be claimed",
         claims(tests),
     ]
@@ -154,7 +155,8 @@ def levels(rows: Sequence[Row], facts: Sequence[dict[str, Any]]) -> list[dict[st
         fact = known.get((model, precision or "16bit"), {})
         out.append({"title": f"{values['title']}{'' if precision else ' 16-bit'}", "exact": values["exact"],
                     "method": fact.get("method") or precision or "16-bit", "bytes": fact.get("bytes"),
-                    "peak_bytes": fact.get("peak_bytes"), "seconds_per_answer": values["seconds_per_answer"]})
+                    "peak_bytes": fact.get("peak_bytes"),
+                    "seconds_per_answer": fact.get("level_seconds") or values["seconds_per_answer"]})
     return out
 
 

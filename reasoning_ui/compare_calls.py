@@ -81,6 +81,8 @@ def words(found: Comparison) -> str:
     partial = [v["title"] for v in found.summary.values() if v["partial"]]
     text = "" if not partial else compare_html.notice(
         f"Not all questions are answered yet by {', '.join(partial)}: resume the evaluation for the rest.", warn=True)
+    if note := comparison.token_note(found.rows, found.expected):
+        text += compare_html.notice(note)
     more = "".join(
         f"<details><summary>{escape(title)}</summary>{compare_html.sentences(found.tests, metric)}</details>"
         for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)

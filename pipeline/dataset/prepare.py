@@ -109,10 +109,11 @@ def read_part(path: str | Path) -> list[dict[str, Any]]:
         raise DatasetError(f"The prepared data {str(path)!r} cannot be read: {error}. Prepare it again.") from error
 
 
-def load_benchmark(name_or_path: str, limit: int | None = None) -> list[dict[str, Any]]:
+def load_benchmark(name_or_path: str, limit: int | None = None, unanswered: bool = False) -> list[dict[str, Any]]:
     """Questions for an evaluation, with `question`, `reference` and `subject`: a built-in name, a file or a Hub id.
 
-    `gsm8k` is its test split. Rows without a question or a reference are left out. Raises DatasetError.
+    `gsm8k` is its test split. Rows without a reference are left out, unless `unanswered` asks for them too (to be
+    counted). Raises DatasetError when there is no row with both.
     """
     known = DATASETS.get(name_or_path)
     if name_or_path == "demo":
@@ -124,8 +125,9 @@ def load_benchmark(name_or_path: str, limit: int | None = None) -> list[dict[str
     source = open_source(data) if known else _benchmark_rows(name_or_path)
     report = PreparedReport(name_or_path)
     examples = _examples(source, data, scheme_of(data.tags), report, lambda *a: None, lambda: None)
-    found = [{"question": e.question, "reference": e.reference, "subject": e.subject} for e in examples if e.reference]
-    if not found:
+    found = [{"question": e.question, "reference": e.reference, "subject": e.subject} for e in examples
+             if e.reference or unanswered]
+    if not any(row["reference"] for row in found):
         raise DatasetError(f"No row of {name_or_path!r} has both a question and an answer. Check its columns.")
     return found[:limit]
 

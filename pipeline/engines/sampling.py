@@ -91,8 +91,9 @@ class VllmGenerator:
     """Offline vLLM on one GPU. 8bit is online fp8, 4bit is bitsandbytes nf4, quantised while loading."""
 
     def __init__(self, model: str | Path, step: ModelStep, adapter: Path | None = None, precision: str = "16bit",
-                 rank: int = 64) -> None:
+                 rank: int = 64, length: int = 0) -> None:
         self._source, self._step, self._adapter, self._rank = model, step, adapter, rank
+        self._length = max(length, step.max_length)
         self._quantization = VLLM_PRECISION[precision]
         self.method = {None: "16-bit", "fp8": "fp8 (vLLM online)", "bitsandbytes": "bitsandbytes nf4 (vLLM)"}[
             self._quantization]
@@ -105,7 +106,7 @@ class VllmGenerator:
         try:
             self.llm = vllm.LLM(
                 model=str(self._source), revision=self._step.revision, quantization=self._quantization,
-                gpu_memory_utilization=max(self._step.gpu_memory_share, 0.5), max_model_len=self._step.max_length,
+                gpu_memory_utilization=max(self._step.gpu_memory_share, 0.5), max_model_len=self._length,
                 trust_remote_code=False, enable_prefix_caching=True, disable_log_stats=True, **options)
         except (ValueError, RuntimeError, OSError) as error:
             raise EngineError(f"vLLM cannot load {str(self._source)!r}: {str(error).splitlines()[0][:300]} "

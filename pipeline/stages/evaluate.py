@@ -4,12 +4,17 @@
 2. Take over answers that are already stored, here (a stopped evaluation) or in another run of the home (the same
    model files, questions and settings).
 3. Generate the rest with the run's engine, judge each answer as it comes, store it with its batch.
+
+Several precisions in one job are compared in size, memory and speed too, so on a CPU each gets a process of its own,
+whose largest resident memory is measured; one that has all its answers already answers a batch again to be measured.
 """
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.contestants import title_of
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.models import model_folder
 from pipeline.dataset.prepare import load_benchmark, read_part
@@ -20,15 +25,21 @@ from pipeline.evaluation import (
     EvaluationRequest,
     answer_record,
     contenders,
+    file_hash,
     folder_hash,
     rows_hash,
+    sampled_alike,
     scheme_for,
     settings_key,
     usable_rows,
 )
+from pipeline.evaluation_check import check_model, check_prompts
+from pipeline.peak_memory import PeakMemory
 from pipeline.recipe import Recipe
+from pipeline.rewards.answers import plausible
 from pipeline.run import Run
 from pipeline.run_folder import AnswerRecord, RunFolder, RunReader
+from pipeline.stage_process import IS_CHILD, run_in_child
 from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.tags import system_prompt
 
@@ -39,7 +50,15 @@ CACHE_RUNS = 50  # how many of the newest other runs are looked through for a re
 @in_own_process_on_gpu
 def evaluate(run: Run) -> None:
     """The models and questions that the recipe names, or that `run.request` asks for. Raises Stopped, StudioError."""
-    evaluate_request(run, EvaluationRequest.of(run.recipe, run.request))
+    request = EvaluationRequest.of(run.recipe, run.request)
+    levels = list(dict.fromkeys(request.precisions))
+    if len(levels) == 1 or IS_CHILD:
+        several = request.measure or len(levels) > 1
+        return evaluate_request(run, request.model_copy(update={"measure": several}))
+    for model in dict.fromkeys(request.models):
+        for level in levels:
+            only = {"models": [model], "precisions": [level], "measure": True}
+            run_in_child(replace(run, request={**run.request, **only}))
 
 
 def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None = None) -> None:
@@ -51,11 +70,12 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     if not models:
         raise RunError("There is no model to evaluate. " + " ".join(absent))
     questions = {name: _questions(run, name, request) for name in request.benchmarks}
-    total = len(models) * sum(len(rows) for rows in questions.values()) * request.samples
+    parts = [_Evaluation(run, request, engine, contender, benchmark, rows)  # all are checked before one answers
+             for contender in models for benchmark, rows in questions.items()]
+    total = sum(len(part.rows) for part in parts) * request.samples
     done = 0
-    for contender in models:
-        for benchmark, rows in questions.items():
-            done = _Evaluation(run, request, engine, contender, benchmark, rows, done, total).run_it()
+    for part in parts:
+        done = part.run_it(done, total)
     run.progress(total, total, "answers", "All answers are in.")
 
 
@@ -67,7 +87,7 @@ def _engine(run: Run) -> Engine:
 
 def _questions(run: Run, name: str, request: EvaluationRequest) -> list[dict[str, Any]]:
     """The usable rows of a benchmark, each with the system prompt that names the tags."""
-    rows = read_part(run.folder.data("test")) if name == "test" else load_benchmark(name)
+    rows = read_part(run.folder.data("test")) if name == "test" else load_benchmark(name, unanswered=True)
     rows, notes = usable_rows(rows, name)
     for note in notes:
         run.event("warning", note)
@@ -79,25 +99,32 @@ def _questions(run: Run, name: str, request: EvaluationRequest) -> list[dict[str
 
 
 class _Evaluation:
-    """One model on one benchmark."""
+    """One model on one benchmark. Making one raises EngineError when the model cannot answer these questions."""
+
+    done = total = 0
 
     def __init__(self, run: Run, request: EvaluationRequest, engine: Engine, contender: Contender, benchmark: str,
-                 rows: list[dict[str, Any]], done: int, total: int) -> None:
+                 rows: list[dict[str, Any]]) -> None:
         self.run, self.request, self.engine = run, request, engine
         self.contender, self.benchmark, self.rows = contender, benchmark, rows
-        self.done, self.total = done, total
         self.scheme = scheme_for(request, run.recipe)
         recipe: Recipe = run.recipe
         self.limit = request.max_completion_tokens or recipe.grpo.max_completion_tokens
+        self.seed = recipe.seed if request.seed is None else request.seed
         revision = recipe.model.revision if contender.source == recipe.model.source else None
         self.source = Path(model_folder(contender.source, revision))
+        limits = check_model(title_of(contender.label), self.source, contender.adapter)
+        chat = ChatTokenizer.load(str(self.source), template=recipe.model.chat_template)
+        self.prompts = [prompt_ids(chat, row) for row in rows]
+        check_prompts(title_of(contender.label), self.prompts, self.limit, limits)
         parts = [self.source, *([contender.adapter] if contender.adapter else [])]
         self.settings = settings_key(request, contender, folder_hash(parts), rows_hash(rows), self.limit,
-                                     self.scheme, recipe.seed)
+                                     self.scheme, self.seed)
 
-    def run_it(self) -> int:
+    def run_it(self, done: int, total: int) -> int:
         """Complete this part; returns how many answers are done in all."""
-        self._expect()
+        self.done, self.total = done, total
+        self._expect(tokenizer=file_hash(self.source / "tokenizer.json"))
         missing = self._missing()
         if missing and self._take_over(missing):
             missing = self._missing()
@@ -105,10 +132,12 @@ class _Evaluation:
         self._progress()
         if missing:
             self._generate(missing)
+        elif self.request.measure and "peak_bytes" not in self._expect():
+            self._generate(list(range(min(len(self.rows), self.request.batch_size))), keep=False)
         self.run.check_stop()
         return self.done
 
-    def _expect(self, **facts: Any) -> None:
+    def _expect(self, **facts: Any) -> dict[str, Any]:
         """Record how many answers there will be, so that a stopped evaluation is known to be partial; and facts."""
         known = RunReader(self.run.folder).status().get("evaluations") or []
         entry = {"model": self.contender.label, "benchmark": self.benchmark, "settings": self.settings}
@@ -116,6 +145,7 @@ class _Evaluation:
         others = [e for e in known if e is not before]
         new = {**before, **entry, "questions": len(self.rows), "samples": self.request.samples, **facts}
         self.run.writer.set_status(evaluations=[*others, new])
+        return new
 
     def _missing(self) -> list[int]:
         """Indices of the questions without all their answers."""
@@ -126,40 +156,54 @@ class _Evaluation:
         return [i for i in range(len(self.rows)) if counts.get(i, 0) < self.request.samples]
 
     def _take_over(self, missing: list[int]) -> bool:
-        """Copy answers with the same settings from another run; whether there were any."""
-        for other in _other_runs(self.run.folder):
+        """Copy answers with the same settings, from another run or judged by another tolerance; whether there were any.
+        """
+        for other in [self.run.folder, *_other_runs(self.run.folder)]:
             wanted = set(missing)
             found = [a for a in _stored(other, self.settings) if a["question_index"] in wanted]
             if found:
-                found = [a | {"model": self.contender.label, "benchmark": self.benchmark} for a in found]
-                self.run.writer.add_answers(AnswerRecord(**{c: a[c] for c in ANSWER_COLUMNS}) for a in found)
+                self.run.writer.add_answers(self._judged_here(a) for a in found)
+                where = "earlier" if other == self.run.folder else f"from run {other.id}"
                 self.run.event("info", f"{len(found)} answers of {self.contender.label} to {self.benchmark} are taken "
-                                       f"from run {other.id}: same model, questions and settings.")
+                                       f"{where}: same model, questions and settings.")
                 return True
         return False
 
-    def _generate(self, missing: list[int]) -> None:
-        chat = ChatTokenizer.load(str(self.source), template=self.run.recipe.model.chat_template)
-        prompts = [prompt_ids(chat, self.rows[i]) for i in missing]
+    def _judged_here(self, answer: dict[str, Any]) -> AnswerRecord:
+        """A stored answer as one of this evaluation."""
+        near = answer["exact"] or plausible(answer["extracted"], answer["reference"], self.request.plausible_tolerance)
+        ours = {"model": self.contender.label, "benchmark": self.benchmark, "settings": self.settings,
+                "plausible": near}
+        return AnswerRecord(**{c: (answer | ours)[c] for c in ANSWER_COLUMNS})
+
+    def _generate(self, missing: list[int], keep: bool = True) -> None:
+        """Answer questions; without `keep` only to measure memory and speed."""
+        prompts = [self.prompts[i] for i in missing]
         sampling = Sampling(
             max_completion_tokens=self.limit, temperature=self.request.temperature, top_p=self.request.top_p,
             top_k=self.request.top_k, samples=self.request.samples, batch_size=self.request.batch_size,
-            seed=self.run.recipe.seed + missing[0])
+            seed=self.seed + missing[0])
         self._progress(f"Loading {self.contender.label} …")
         self.run.check_stop()
 
         def on_batch(first: int, answers: list[list[Sample]]) -> None:
-            self._store(missing[first : first + len(answers)], answers)
+            if keep:
+                self._store(missing[first : first + len(answers)], answers)
 
-        with self.engine.generator(self.run, self.source, self.contender.adapter,
-                                   self.contender.precision) as generator:
+        peak = PeakMemory()
+        with self.engine.generator(self.run, self.source, self.contender.adapter, self.contender.precision,
+                                   max(map(len, self.prompts)) + self.limit) as generator:
             self._expect(**_facts(generator))
-            generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
+            answers = generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
+            if self.request.measure and answers:
+                seconds = [sample.seconds for samples in answers for sample in samples]
+                self._expect(peak_bytes=peak.bytes(), level_seconds=sum(seconds) / len(seconds))
 
     def _store(self, indices: list[int], answers: list[list[Sample]]) -> None:
         records = [
             answer_record(self.contender, self.benchmark, self.settings, index, s, self.rows[index], sample.text,
-                          sample.tokens, sample.truncated, sample.seconds, self.scheme)
+                          sample.tokens, sample.truncated, sample.seconds, self.scheme,
+                          self.request.plausible_tolerance)
             for index, samples in zip(indices, answers, strict=True) for s, sample in enumerate(samples)]
         self.run.writer.add_answers(records)
         self.done += len(records)
@@ -184,8 +228,11 @@ def _other_runs(folder: RunFolder) -> list[RunFolder]:
 
 
 def _stored(other: RunFolder, settings: str) -> list[dict[str, Any]]:
-    """Answers with exactly these settings; none where the other store cannot be read."""
+    """Answers that were sampled with these settings; none where the other store cannot be read."""
+    wanted, reader = sampled_alike(settings), RunReader(other)
     try:
-        return RunReader(other).rows("SELECT * FROM evaluations WHERE settings = ?", (settings,))
-    except (RunError, sqlite3.Error):
+        known = [row["settings"] for row in reader.rows("SELECT DISTINCT settings FROM evaluations")]
+        alike = [text for text in known if sampled_alike(text) == wanted]
+        return [row for text in alike for row in reader.rows("SELECT * FROM evaluations WHERE settings = ?", (text,))]
+    except (RunError, sqlite3.Error, ValueError):
         return []

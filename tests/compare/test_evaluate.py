@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from pipeline.comparison import as_table, load, summary
 from pipeline.engines.base import Sample
 from pipeline.errors import EngineError, RecipeError, RunError
 from pipeline.evaluation import EvaluationRequest, answer_record, checkpoints, folder_hash, usable_rows
+from pipeline.evaluation_check import Limits
 from pipeline.recipe import Recipe
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
@@ -22,7 +24,7 @@ class Fake:
     def __init__(self):
         self.asked, self.loaded = [], []
 
-    def generator(self, run, model, adapter=None, precision="16bit"):
+    def generator(self, run, model, adapter=None, precision="16bit", length=0):
         self.loaded.append((str(model), precision, adapter))
         return self
 
@@ -33,13 +35,17 @@ class Fake:
         pass
 
     def generate(self, prompts, sampling, on_batch=None, should_stop=None):
+        given = []
         for first in range(0, len(prompts), 4):
             if should_stop and should_stop():
                 break
             batch = prompts[first:first + 4]
             self.asked += batch
             text = "<reasoning>\nso\n</reasoning>\n<answer>{}</answer>"
-            on_batch(first, [[Sample(text.format(p[0] + 1), 7, False, 0.1)] * sampling.samples for p in batch])
+            answers = [[Sample(text.format(p[0] + 1), 7, False, 0.1)] * sampling.samples for p in batch]
+            on_batch(first, answers)
+            given += answers
+        return given
 
 
 @pytest.fixture
@@ -49,6 +55,7 @@ def run(tmp_path, monkeypatch):
     (base / "model.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(stage, "read_part", lambda path: ROWS)
     monkeypatch.setattr(stage, "model_folder", lambda source, revision=None: source)
+    monkeypatch.setattr(stage, "check_model", lambda *a: Limits(None, None))  # the weights are seven bytes
     monkeypatch.setattr(stage.ChatTokenizer, "load", classmethod(lambda cls, *a, **k: None))
     monkeypatch.setattr(stage, "prompt_ids", lambda chat, row: [int(row["question"].split()[0])])
     recipe = Recipe.parse({"model": {"source": str(base)}, "evaluate": {"models": ["base"]}})
@@ -161,3 +168,25 @@ def test_a_request_changes_the_recipes_evaluation_and_is_checked_in_words(run):
     assert (request.limit, request.precisions) == (3, ["16bit"])
     with pytest.raises(RecipeError, match="set the temperature"):
         EvaluationRequest.of(run.recipe, {"samples": 4})
+
+
+def test_another_tolerance_judges_the_stored_answers_again_instead_of_asking(run):
+    """Base says 1 more than asked and is right; a stored answer 15 % off becomes plausible at 20 %."""
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
+    run.writer._db.execute("UPDATE evaluations SET extracted = '11.5', exact = 0, plausible = 0 WHERE reference = '10'")
+    engine = Fake()
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe, {"plausible_tolerance": 0.2}), engine)
+    assert engine.asked == []
+    rows, expected = load(run.folder)
+    found = summary(rows, expected)["base"]
+    assert (found["tolerance"], found["plausible"]["count"], found["exact"]["count"]) == (0.2, 10, 9)
+    assert "plausible (±20 %)" in as_table(rows, expected)
+
+
+def test_several_precisions_are_measured_even_when_their_answers_are_there(run):
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
+    engine = Fake()
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe, {"measure": True}), engine)
+    (entry,) = RunReader(run.folder).status()["evaluations"]
+    assert entry["peak_bytes"] > 10_000_000 and entry["level_seconds"] == pytest.approx(0.1)
+    assert len(engine.asked) == 10 and len(RunReader(run.folder).answers("test")) == 10

@@ -36,6 +36,14 @@ def test_built_in_sets_are_streamed_from_their_place_on_the_hub(hub):
     assert hub.asked[1] == ("openai/gsm8k", "main", "test", None, True)
 
 
+def test_aime_2025_comes_from_its_place_on_the_hub_in_its_own_columns(hub):
+    """A stand-in of two rows in the columns of math-ai/aime25: problem, answer, id."""
+    hub.served["math-ai/aime25"] = [{"problem": f"Find $n$ with $n={i}^2$.", "answer": str(i * i), "id": str(i)}
+                                    for i in (7, 9)]
+    assert [row["reference"] for row in load_benchmark("aime2025")] == ["49", "81"]
+    assert hub.asked == [("math-ai/aime25", None, "test", None, True)]
+
+
 def test_a_hub_id_without_a_split_takes_train(hub):
     rows = open_source(DataStep(source="me/mine", revision="v1"))
     assert [n for n, _ in rows] == [1]
