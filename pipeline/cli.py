@@ -102,10 +102,14 @@ def _add_run_commands(add: Callable[[str, Command, str], argparse.ArgumentParser
 
 def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
     sub = add("data", cli_data.data, "check a dataset: what is kept, what is dropped and why")
-    sub.add_argument("file", metavar="FILE", help="a file, a built-in name (gsm8k, limo, …) or a Hub id")
-    sub.add_argument("--question", metavar="COLUMN")
-    sub.add_argument("--reasoning", metavar="COLUMN")
-    sub.add_argument("--answer", metavar="COLUMN")
+    sub.add_argument("file", metavar="FILE_OR_ID", help="a file, a built-in name (gsm8k, limo, …) or a Hub id")
+    sub.add_argument("--map", metavar="ROLE=COLUMN,…", action="append", default=[],
+                     help="columns by role: question, reasoning, answer, system; an empty column switches a role off; "
+                          "roles that are not named are guessed; may be given several times")
+    sub.add_argument("--config", help="named variant of a Hub dataset")
+    sub.add_argument("--split", help="split of a Hub dataset (default: train)")
+    sub.add_argument("--revision", help="branch, tag or commit of a Hub dataset")
+    sub.add_argument("--test", metavar="FILE_OR_ID", help="separate test data")
     sub.add_argument("--answer-rule", default="auto", help="auto, column, hash, boxed, tag or last_number")
     sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
     sub.add_argument("--model", default="tiny", help="whose tokens are counted (default: tiny)")
@@ -128,4 +132,9 @@ def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParse
     sub.add_argument("--limit", type=int, help="at most this many questions")
     sub.add_argument("--samples", type=int, default=1, help="answers per question")
     sub.add_argument("--temperature", type=float, default=0.0)
+    sub.add_argument("--top-p", type=float, help="only with a temperature above 0 (default: 1)")
+    sub.add_argument("--top-k", type=int, help="only with a temperature above 0 (default: 0, off)")
+    sub.add_argument("--seed", type=int, help="of the sampling (default: the recipe's)")
     sub.add_argument("--max-completion-tokens", type=int, help="longest answer")
+    sub.add_argument("--precisions", help="any of 16bit,8bit,4bit: what each costs in accuracy, memory and speed")
+    sub.add_argument("--plausible-tolerance", type=float, help="how near counts as plausible (default: 0.1, 10 %%)")

@@ -5,7 +5,7 @@ import json
 import re
 import statistics
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +13,23 @@ import yaml
 
 from pipeline import cli_runs, jobs
 from pipeline.errors import DatasetError, RecipeError
-from pipeline.recipe import Recipe, RewardsStep, Split
+from pipeline.evaluation import EvaluationRequest
+from pipeline.recipe import EvaluateStep, Recipe, RewardsStep, Split
 from pipeline.tags import SCHEMES
 
 if TYPE_CHECKING:
     from pipeline.dataset.report import PreparedReport
 
+ROLES = ("question", "reasoning", "answer", "system")
 Outcome = tuple[int, Any, str]
 
 
 def data(options: argparse.Namespace) -> Outcome:
-    """`data FILE`: prepare it as a run would, and report."""
+    """`data FILE_OR_ID`: prepare it as a run would, and report."""
     recipe = Recipe.parse({"data": {
-        "source": options.file, "question": options.question, "reasoning": options.reasoning,
-        "answer": options.answer, "answer_rule": options.answer_rule, "tags": {"scheme": options.tags}}})
+        "source": options.file, "config": options.config, "source_split": options.split, "revision": options.revision,
+        "test_source": options.test, "answer_rule": options.answer_rule, "tags": {"scheme": options.tags},
+        **columns_of_map(options.map)}})
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(options.out or scratch)
         try:
@@ -44,6 +47,22 @@ def data(options: argparse.Namespace) -> Outcome:
         raise DatasetError(f"No usable row in {options.file!r}: {report.rows_in:,} were read and all were dropped: "
                            f"{_reasons(document)}.")
     return 0, document, _report_text(document)
+
+
+def columns_of_map(given: Sequence[str]) -> dict[str, str]:
+    """`question=col,answer=col` as columns by role. A column's name may hold `=`, and a comma before no other role.
+
+    Raises DatasetError for a part that names no role.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        for part in re.split(rf",\s*(?=(?:{'|'.join(ROLES)})\s*=)", text):
+            role, equals, column = part.partition("=")
+            if not equals or role.strip() not in ROLES:
+                raise DatasetError(f"--map {part.strip()!r} names no role. Write for example "
+                                   f"--map question=prompt,answer=target; the roles are {', '.join(ROLES)}.")
+            found[role.strip()] = column.strip()
+    return found
 
 
 def _prepare(recipe: Recipe, model: str, out: Path) -> "PreparedReport":
@@ -128,7 +147,9 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     """`evaluate --model FOLDER --data FILE`, or `evaluate RUN [--data FILE]`."""
     home = options.home
     wanted = {"limit": options.limit, "samples": options.samples, "temperature": options.temperature,
-              "max_completion_tokens": options.max_completion_tokens}
+              "max_completion_tokens": options.max_completion_tokens, "top_p": options.top_p, "top_k": options.top_k,
+              "seed": options.seed, "plausible_tolerance": options.plausible_tolerance,
+              "precisions": options.precisions.split(",") if options.precisions else None}
     request = {key: value for key, value in wanted.items() if value is not None}
     if options.data:
         request["benchmarks"] = [_absolute(options.data)]
@@ -139,11 +160,12 @@ def evaluate(options: argparse.Namespace) -> Outcome:
         return cli_runs.finish_job(home, options.run, options.data and _absolute(options.data))
     if not options.model or not options.data:
         raise RecipeError("Say what to evaluate: a run, or --model FOLDER together with --data FILE.")
-    values = {"enabled": True, "models": ["base"], **request}
+    values = {k: request[k] for k in EvaluateStep.model_fields if k in request} | {"enabled": True, "models": ["base"]}
     recipe = Recipe.parse({
         "name": f"Evaluation of {Path(options.model).name}"[:100], "model": {"source": _absolute(options.model)},
         "data": {"tags": {"scheme": options.tags}}, "evaluate": values})
-    return cli_runs.finish(home, jobs.start(home, recipe, "evaluate"))
+    EvaluationRequest.of(recipe, request)  # raises in words
+    return cli_runs.finish(home, jobs.start(home, recipe, "evaluate", request))
 
 
 def _absolute(name: str) -> str:

@@ -101,6 +101,29 @@ def test_data_counts_rows_and_references(home: StudioHome, capsys: pytest.Captur
     assert document["references"]["found"] == 3
 
 
+def test_data_takes_columns_by_role(home: StudioHome, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Columns whose names say nothing, one with a comma and an equals sign; the system column is switched off."""
+    file = tmp_path / "rows.jsonl"
+    rows = [{"x": f"{i} plus 1", "y, z=1": i + 1, "system": "Shout."} for i in range(9)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    code, document = call(capsys, "data", str(file), "--map", "question=x,answer=y, z=1", "--map", "system=",
+                          "--tags", "think")
+    assert code == 0 and document["references"] == {"found": 9, "missing": 0}
+    assert document["mapping"] == {"question": "x", "reasoning": None, "answer": "y, z=1", "system": None,
+                                   "rule": "column"}
+    assert document["reasons"]["question"] == "chosen by you"
+
+
+@pytest.mark.parametrize(("given", "words"), [("ask=x", "names no role"), ("question", "names no role"),
+                                              ("question=gone", "no column 'gone'")])
+def test_a_map_that_is_wrong_says_how_to_write_it(home: StudioHome, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                                                  given: str, words: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "1+1?", "answer": 2}\n')
+    code, document = call(capsys, "data", str(file), "--map", given)
+    assert code == 2 and words in document["error"]
+
+
 def test_ctrl_c_stops_the_run_with_a_checkpoint_and_exits_with_one(home: StudioHome, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(recipe(3000).to_yaml())
