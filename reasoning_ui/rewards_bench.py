@@ -1,52 +1,57 @@
 """The test bench: completions scored by the very object that trains, with mutants and the gaming check."""
 
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import gradio as gr
 
-from pipeline.dataset.sample import load_view
-from pipeline.errors import DatasetError, RewardError, RunError
+from pipeline.errors import RewardError
 from pipeline.recipe import RewardsStep
-from pipeline.rewards import RewardSet
+from pipeline.rewards import RewardSet, Scores
 from pipeline.rewards.mutants import bench
 from pipeline.rewards.probes import gaming_check
-from pipeline.run_folder import RunReader
-from pipeline.tags import TagScheme
 from reasoning_ui.data_state import choice_of
 from reasoning_ui.header import QUIET
+from reasoning_ui.rewards_given import Given, row_of, typed, written
 from reasoning_ui.rewards_html import bench_html, note, notes
+from reasoning_ui.rewards_sample import ModelAnswers
 from reasoning_ui.rewards_state import scheme_for
 from reasoning_ui.shared import Shared, data_step, guard, rewards_step
 
-MAX_COMPLETIONS, MAX_CHARS = 64, 200_000
-SOURCES = [("The dataset's solution", "data"), ("A group of the dry run", "dry")]
-LINE = re.compile(r"^\s*-{3,}\s*$", re.MULTILINE)
+MAX_CHARS = 200_000
+COUNT_TOKENS = ("length_target", "overlong", "reasoning_length", "custom")
+TYPED, DATA, MODEL, DRY = "typed", "data", "model", "dry"
+SOURCES = [("What I type", TYPED), ("The dataset's solutions", DATA), ("A model", MODEL), ("The dry run", DRY)]
 INTRO = """### 3. Try it
-Scores below come from the same code that trains. Write or paste answers, take one from the dataset, or take a group
-that a model wrote in the dry run.
+Does the set pay what you mean? Scores below come from the same code that trains: on answers that you write or paste, on
+the dataset's own solutions, or on what a model answers now. «Score with mutants» damages a good answer in known ways
+and points out what nobody would notice; the «gaming check» tries to be paid without knowing anything.
 """
 
 
 class Bench:
-    """Question, reference, completions; three buttons; a table."""
+    """Where completions come from; question, reference, completions; three buttons; a table."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         gr.Markdown(INTRO)
-        with gr.Row(elem_classes="r-end"):
-            self.source = gr.Radio(SOURCES, value="data", label="Take answers from", elem_id="bench-source",
-                                   min_width=260)
-            self.number = gr.Number(1, label="Row or group", precision=0, minimum=1, elem_id="bench-number",
-                                    min_width=120)
+        self.source = gr.Radio(SOURCES, value=TYPED, label="Answers from", elem_id="bench-source")
+        with gr.Row(elem_classes="r-end", visible=False) as self.rows:
+            self.number = gr.Number(1, label="Row", precision=0, minimum=1, elem_id="bench-number", min_width=120)
             self.take = gr.Button("Take it", elem_id="bench-take", min_width=100)
-        with gr.Row():
-            self.question = gr.Textbox("What is 6 x 7?", label="Question", lines=2, elem_id="bench-question",
-                                       min_width=240, max_length=50_000)
-            self.reference = gr.Textbox("42", label="Right answer (reference)", elem_id="bench-reference",
-                                        min_width=160, max_length=5000)
-        self.texts = gr.Textbox(
-            "<reasoning>\n6 x 7 = 42\n</reasoning>\n<answer>42</answer>", label="Completions", lines=6, max_lines=24,
-            elem_id="bench-texts", max_length=MAX_CHARS, info="Several are separated by a line with three dashes.")
+        self.asked = ModelAnswers(shared)
+        with gr.Column() as self.boxes:
+            with gr.Row():
+                self.question = gr.Textbox("What is 6 x 7?", label="Question", lines=2, elem_id="bench-question",
+                                           min_width=240, max_length=50_000)
+                self.reference = gr.Textbox("42", label="Right answer (reference)", elem_id="bench-reference",
+                                            min_width=160, max_length=5000)
+            self.texts = gr.Textbox(
+                "<reasoning>\n6 x 7 = 42\n</reasoning>\n<answer>42</answer>", label="Completions", lines=6,
+                max_lines=24, elem_id="bench-texts", max_length=MAX_CHARS,
+                info="Several are separated by a line with three dashes.")
         with gr.Row():
             self.score = gr.Button("Score", variant="primary", elem_id="bench-score")
             self.mutate = gr.Button("Score with mutants", elem_id="bench-mutants")
@@ -56,91 +61,97 @@ class Bench:
     def wire(self, dry: gr.Textbox) -> None:
         """Connect the buttons; `dry` holds the id of the dry run that is looked at."""
         s = self.shared
-        given = [s.rewards, s.data, self.question, self.reference, self.texts]
-        self.score.click(guard(_score), given, self.result, **QUIET)
-        self.mutate.click(guard(_mutants), given, self.result, **QUIET)
-        self.game.click(guard(_gaming), given, self.result, **QUIET)
+        self.asked.wire()
+        self.source.input(lambda source: [gr.Row(visible=source == DATA), gr.Row(visible=source == MODEL),
+                                          gr.Column(visible=source in (TYPED, DATA)), ""],
+                          self.source, [self.rows, self.asked.row, self.boxes, self.result], **QUIET)
+        self.take.click(guard(lambda number, *choices: row_of(s, *choices, int(number or 1))),
+                        [self.number, s.data, s.model, s.training], [self.question, self.reference, self.texts],
+                        **QUIET)
+        inputs = [s.rewards, s.data, s.model, s.training, self.source, self.asked.id, dry, self.question,
+                  self.reference, self.texts]
+        for button, act in ((self.score, scored), (self.mutate, mutated), (self.game, gamed)):
+            button.click(guard(self._acting(act)), inputs, self.result, **QUIET)
+        self.asked.done.change(guard(self._acting(scored)), inputs, self.result, **QUIET)
 
-        def take(source: str, number: float, run: str, data: str, model: str, training: str) -> tuple[str, str, str]:
-            if source == "dry":
-                return group_of(s, run, int(number or 1))
-            return row_of(s, data, model, training, int(number or 1))
+    def _acting(self, act: Callable[["Trial"], str]) -> Callable[..., str]:
+        def handler(rewards: str, data: str, model: str, training: str, source: str, sampled: str, dry: str,
+                    question: str, reference: str, text: str) -> str:
+            step = rewards_step(rewards)
+            if not any(f.enabled for f in step.functions):
+                raise RewardError("No reward is switched on: add one, or switch one on.")
+            run = sampled if source == MODEL else dry
+            given = written(self.shared.home, run) if source in (MODEL, DRY) else [typed(question, reference, text)]
+            counts = any(f.enabled and f.kind in COUNT_TOKENS for f in step.functions)
+            chat = choice_of(self.shared, data, model, training).chat if counts else None
+            with RewardSet(step, scheme_for(data_step(data)), chat.count if chat else None) as found:
+                return act(Trial(step, found, given))
 
-        self.take.click(guard(take), [self.source, self.number, dry, s.data, s.model, s.training],
-                        [self.question, self.reference, self.texts], **QUIET)
-
-
-def row_of(shared: Shared, data: str, model: str, training: str, number: int) -> tuple[str, str, str]:
-    """Question, reference and tagged solution of a row of the dataset. Raises DatasetError."""
-    choice = choice_of(shared, data, model, training)
-    view = load_view(choice.data, choice.chat)
-    if not view.numbers:
-        raise DatasetError("The dataset has no row to take.")
-    example = view.example(view.nearest(number))
-    if example is None:
-        raise DatasetError(f"Row {number} has no question; take another.")
-    return example.question, example.reference or "", example.completion or ""
-
-
-def group_of(shared: Shared, run: str, number: int) -> tuple[str, str, str]:
-    """Question, reference and answers of a group of a dry run, counted from 1. Raises RunError."""
-    if not run:
-        raise RunError("There is no dry run yet: start one in section 4.")
-    reader = RunReader(shared.home.run(run))
-    rows = reader.rows("SELECT * FROM groups WHERE stage = 'dry_run' ORDER BY id LIMIT 1 OFFSET ?", (number - 1,))
-    if not rows:
-        raise RunError(f"The dry run has no group {number} (yet).")
-    texts = [c["text"] for c in reader.completions_of(rows[0]["id"])]
-    return rows[0]["prompt"], rows[0]["reference"] or "", "\n---\n".join(texts)
+        return handler
 
 
-def split_texts(text: str) -> list[str]:
-    """The completions of the box. Raises RewardError for too many."""
-    texts = [part.strip("\n") for part in LINE.split(text or "")]
-    if len(texts) > MAX_COMPLETIONS:
-        raise RewardError(f"These are {len(texts)} completions; at most {MAX_COMPLETIONS} are scored at once.")
-    return texts
+@dataclass(frozen=True)
+class Trial:
+    """A reward set and what it is tried on; all groups are of one size unless there is only one."""
+
+    step: RewardsStep
+    rewards: RewardSet
+    given: list[Given]
+
+    @property
+    def texts(self) -> list[str]:
+        """All completions, group after group."""
+        return [text for group in self.given for text in group.texts]
+
+    def score(self) -> Scores:
+        """The scores of all completions, with their true lengths where a model wrote them."""
+        asked = [(group.reference, group.question) for group in self.given for _ in group.texts]
+        known = all(group.tokens is not None and group.truncated is not None for group in self.given)
+        return self.rewards.score(
+            self.texts, [reference for reference, _ in asked], [question for _, question in asked],
+            tokens=list(chain(*(g.tokens or () for g in self.given))) if known else None,
+            truncated=list(chain(*(g.truncated or () for g in self.given))) if known else None)
 
 
-def _open(rewards: str, data: str) -> tuple[RewardsStep, RewardSet, TagScheme]:
-    step, scheme = rewards_step(rewards), scheme_for(data_step(data))
-    if not any(f.enabled for f in step.functions):
-        raise RewardError("No reward is switched on: add one, or switch one on.")
-    return step, RewardSet(step, scheme), scheme
+def scored(trial: Trial) -> str:
+    """The table of completions and rewards; with several questions, under each its answers."""
+    scores, size = trial.score(), len(trial.given[0].texts)
+    advantages = trial.rewards.advantages(scores, size)
+    several = len(trial.given) > 1
+    word = "answer" if several or trial.given[0].tokens else "completion"
+    names = [f"{word} {i}" for group in trial.given for i in range(1, len(group.texts) + 1)]
+    heads = {size * i: f"{i + 1}. {g.question}  (right: {g.reference})" for i, g in enumerate(trial.given)}
+    return bench_html(names, trial.texts, scores, advantages, trial.rewards.scheme, heads=heads if several else {})
 
 
-def _score(rewards: str, data: str, question: str, reference: str, text: str) -> str:
-    _, found, scheme = _open(rewards, data)
-    texts = split_texts(text)
-    with found:
-        scores = found.score(texts, [reference.strip() or None] * len(texts), [question] * len(texts))
-        advantages = found.advantages(scores, len(texts))
-    return bench_html([f"completion {i}" for i in range(1, len(texts) + 1)], texts, scores, advantages, scheme)
-
-
-def _mutants(rewards: str, data: str, question: str, reference: str, text: str) -> str:
-    _, found, scheme = _open(rewards, data)
-    with found:
-        result = bench(found, split_texts(text)[0], reference.strip() or None, question)
-        advantages = found.advantages(result.scores, len(result.mutants))
+def mutated(trial: Trial) -> str:
+    """The best of the completions (of typed ones the first) and its mutants, with what nobody notices."""
+    group, text = _best(trial)
+    result = bench(trial.rewards, text, group.reference, group.question)
+    advantages = trial.rewards.advantages(result.scores, len(result.mutants))
     words = notes(result.sentences) if result.sentences else note(
         f"All {len(result.mutants) - 1} mutants score less than the original.", "good")
-    table = bench_html([m.name for m in result.mutants], [m.text for m in result.mutants], result.scores, advantages,
-                       scheme, [m.name for m in result.gaps])
-    return words + table
+    return words + bench_html([m.name for m in result.mutants], [m.text for m in result.mutants], result.scores,
+                              advantages, trial.rewards.scheme, [m.name for m in result.gaps])
 
 
-def _gaming(rewards: str, data: str, question: str, reference: str, text: str) -> str:
-    if not reference.strip():
+def gamed(trial: Trial) -> str:
+    """Answers that know nothing, on the first question, with warnings about those that are paid for it."""
+    group = trial.given[0]
+    if not group.reference:
         raise RewardError("The gaming check needs the right answer: fill in the reference.")
-    _, found, scheme = _open(rewards, data)
-    with found:
-        result = gaming_check(found, question, reference.strip())
-        advantages = found.advantages(result.scores, len(result.probes))
+    result = gaming_check(trial.rewards, group.question, group.reference)
+    advantages = trial.rewards.advantages(result.scores, len(result.probes))
     words = notes(result.warnings) if result.warnings else note(
         "No probe is paid like an honest answer, and none beats a wrong answer in perfect format.", "good")
     warned = [p.name for p in result.probes if any(p.name in w for w in result.warnings)]
     return words + bench_html([p.name for p in result.probes], [p.text for p in result.probes], result.scores,
-                              advantages, scheme, warned)
+                              advantages, trial.rewards.scheme, warned)
 
 
+def _best(trial: Trial) -> tuple[Given, str]:
+    if trial.given[0].tokens is None:
+        return trial.given[0], trial.given[0].texts[0]
+    totals: list[Any] = trial.score().totals
+    place = max(range(len(totals)), key=lambda i: float("-inf") if totals[i] is None else totals[i])
+    return trial.given[place // len(trial.given[0].texts)], trial.texts[place]

@@ -1,24 +1,22 @@
 """The dry run on the page: start it, follow it, read its verdict."""
 
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from pipeline import jobs
-from pipeline.errors import RunError, StudioError
+from pipeline.errors import StudioError
 from pipeline.run_folder import RunReader
-from pipeline.run_state import RunState
 from reasoning_ui.header import QUIET
-from reasoning_ui.rewards_html import note, report_html
+from reasoning_ui.rewards_given import model_choices, model_of
+from reasoning_ui.rewards_html import note, progress_html, report_html
 from reasoning_ui.shared import Shared, guard, recipe_of
 
 INTRO = """### 4. Dry run: will it teach anything?
 A model answers a few questions of the dataset as it would in training. You see how often all answers of a question get
-the same reward (such a group teaches nothing), how the scores are spread, and how long the whole run may take. Nothing
-is trained. It waits for the same device as training.
+the same reward (such a group teaches nothing), how the scores are spread, and how long the whole run will take: for
+that, a few training steps are tried and thrown away. It waits for the same device as training.
 """
-MODELS = [("The base model", "base"), ("The SFT model of the current run", "sft")]
 
 
 class DryRun:
@@ -30,7 +28,9 @@ class DryRun:
         with gr.Row(elem_classes="r-end"):
             self.prompts = gr.Number(8, label="Questions", precision=0, minimum=1, maximum=256, elem_id="dry-prompts",
                                      min_width=120, info="1 to 256")
-            self.model = gr.Radio(MODELS, value="base", label="Who answers", elem_id="dry-model", min_width=260)
+            self.model = gr.Dropdown(model_choices(shared.home), value="", label="Who answers", elem_id="dry-model",
+                                     allow_custom_value=True, min_width=240,
+                                     info="GRPO usually begins with the model after SFT.")
             self.start = gr.Button("Start the dry run", variant="primary", elem_id="dry-start", min_width=140)
             self.stop = gr.Button("Stop", visible=False, elem_id="dry-stop", min_width=90)
         self.id = gr.Textbox("", visible="hidden", label="dry-run", interactive=True)
@@ -43,10 +43,8 @@ class DryRun:
         s = self.shared
         outputs = [self.report, self.stop, self.timer, self.seen]
 
-        def start(prompts: float, who: str, run: str, *choices: str) -> str:
-            request: dict[str, Any] = {"prompts": max(1, min(256, int(prompts or 8)))}
-            if who == "sft":
-                request["sft_run"] = _with_sft(s, run)
+        def start(prompts: float, who: str, *choices: str) -> str:
+            request = {"prompts": max(1, min(256, int(prompts or 8))), "model": model_of(s.home, who)}
             recipe = recipe_of(*choices)
             recipe = recipe.model_copy(update={"name": f"Dry run: {recipe.name}"[:100]})
             return jobs.submit(s.home, "dry_run", recipe=recipe, request=request)
@@ -57,12 +55,13 @@ class DryRun:
         def show(here: str, run: str, seen: str) -> list[Any]:
             return [gr.skip()] * 4 if here != "rewards" or not run else self.show(run, seen)
 
-        asked = [self.prompts, self.model, s.run, s.model, s.data, s.rewards, s.training]
+        asked = [self.prompts, self.model, s.model, s.data, s.rewards, s.training]
         self.start.click(guard(start), asked, self.id, **QUIET)
         self.stop.click(guard(stop), self.id, self.report, **QUIET)
         gr.on([self.timer.tick, self.id.change], show, [s.tab, self.id, self.seen], outputs,
               trigger_mode="always_last", **QUIET)
         s.timer.open_rewards(self.newest, [s.tab, self.id], self.id, **QUIET)
+        s.timer.open_rewards(lambda: gr.Dropdown(choices=model_choices(s.home)), None, self.model, **QUIET)
 
     def newest(self, here: str, run: str) -> Any:
         """The newest dry run of the home, when none is looked at yet; on a Space everybody starts with their own."""
@@ -82,22 +81,5 @@ class DryRun:
         if now == seen:
             return [gr.skip()] * 4
         going = state.state in ("waiting", "running", "stopping")
-        html = report_html(report) if report else _progress(state)
+        html = report_html(report) if report else progress_html(state, "The dry run")
         return [html, gr.Button(visible=going), gr.Timer(active=going), now]
-
-
-def _progress(state: RunState) -> str:
-    if state.state in ("running", "stopping"):
-        share = f' value="{state.done / state.total:.3f}"' if state.total else ""
-        bar = f'<progress aria-label="Dry run" max="1"{share}></progress>'
-        return f'<div class="rs-status" role="status"><span class="rs-chip rs-{state.state}">{state.state}</span>' + (
-            f"<span>{escape(state.words or 'Starting')}</span>{bar}</div>")
-    first = "The dry run failed." if state.state == "failed" else f"The dry run is {state.state}."
-    words = " ".join(filter(None, [first, state.reason, state.remedy]))
-    return note(words, "bad" if state.state == "failed" else "warn")
-
-
-def _with_sft(shared: Shared, run: str) -> str:
-    if not run or not (shared.home.run(run).model("sft") / "config.json").is_file():
-        raise RunError("The current run has no finished SFT model: choose a run that has one, or the base model.")
-    return run

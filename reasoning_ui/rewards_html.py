@@ -1,6 +1,6 @@
 """The reward set, test bench and dry run as HTML. Every text from a model, a dataset or a person is escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,6 +9,7 @@ from pipeline.recipe import RewardsStep
 from pipeline.rewards import Scores
 from pipeline.rewards.dry_report import seconds
 from pipeline.rewards.library import kind_of, parameters_of
+from pipeline.run_state import RunState
 from pipeline.tags import TagScheme
 from reasoning_ui.highlight import completion_html, escaped
 
@@ -79,8 +80,8 @@ def _range_cells(limits: tuple[float, float] | None, reach: float) -> str:
 
 
 def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advantages: Sequence[float],
-               scheme: TagScheme, gaps: Sequence[str] = ()) -> str:
-    """A table of completions and rewards; each row opens to say why."""
+               scheme: TagScheme, gaps: Sequence[str] = (), heads: Mapping[int, str] = {}) -> str:
+    """A table of completions and rewards; each row opens to say why. `heads`: a line before the row of that number."""
     labels = list(scores.raw)
     head = "".join(f"<th class='number'>{escape(label)}</th>" for label in labels)
     rows = []
@@ -90,6 +91,9 @@ def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advan
         found = scores.extracted[i]
         shown = "none" if found is None else escaped(found[:SHORT] + ("…" if len(found) > SHORT else ""))
         mark = " class='gap'" if name in gaps else ""
+        if i in heads:
+            rows.append(f"<tr class='question'><th scope='rowgroup' colspan='{4 + len(labels)}'>"
+                        f"<div>{escaped(_cut(heads[i]))}</div></th></tr>")
         rows.append(
             f"<tr{mark}><th scope='row'>{escape(name)}</th><td class='number'><b>{signed(scores.totals[i])}</b></td>"
             f"<td class='number'>{signed(round(advantages[i], 2))}</td><td>{shown}</td>{cells}</tr>"
@@ -98,6 +102,11 @@ def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advan
     first = ("<th>Completion</th><th class='number'>Total</th><th class='number'>Advantage</th><th>Answer found</th>")
     return (f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr>{first}{head}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>")
+
+
+def _cut(text: str) -> str:
+    """A long text with its middle left out."""
+    return text if len(text) <= 300 else f"{text[:220]} … {text[-60:]}"
 
 
 def _why(scores: Scores, i: int) -> str:
@@ -110,6 +119,20 @@ def _why(scores: Scores, i: int) -> str:
 
 def _colour(value: float | None) -> str:
     return "none" if value is None else "up" if value > 0 else "down" if value < 0 else ""
+
+
+def progress_html(state: RunState, what: str) -> str:
+    """How far a dry run or a sample is, or why it ended without a result; `what` ran, in words."""
+    if state.state in ("running", "stopping"):
+        share = f' value="{state.done / state.total:.3f}"' if state.total else ""
+        bar = f'<progress aria-label="{escape(what)}" max="1"{share}></progress>'
+        words = state.message or state.words or "Starting"
+        counted = f", {state.done:.0f} of {state.total:.0f} {state.unit}" if state.total and state.unit else ""
+        return f'<div class="rs-status" role="status"><span class="rs-chip rs-{state.state}">{state.state}</span>' + (
+            f"<span>{escape(words + counted)}</span>{bar}</div>")
+    first = f"{what} failed." if state.state == "failed" else f"{what} is {state.state}."
+    words = " ".join(filter(None, [first, state.reason, state.remedy]))
+    return note(words, "bad" if state.state == "failed" else "warn")
 
 
 def report_html(report: dict[str, Any]) -> str:

@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import RewardError, StudioError
+from pipeline.errors import RewardError, RunError, StudioError
 from pipeline.recipe import RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY, RewardSet
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.presets import PRESETS
-from pipeline.tags import SCHEMES
+from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder, RunWriter
+from pipeline.studio_home import StudioHome
+from pipeline.tags import SCHEMES, wrap
 from reasoning_ui import rewards_state as state
-from reasoning_ui.rewards_bench import split_texts
+from reasoning_ui.rewards_bench import Trial, gamed, mutated, scored
 from reasoning_ui.rewards_editor import check_html, form_html, with_values
+from reasoning_ui.rewards_given import Given, model_choices, model_of, typed, written
 from reasoning_ui.rewards_html import bench_html, set_html
 
 SCHEME = SCHEMES["reasoning"]
@@ -119,10 +122,63 @@ def test_any_text_in_the_bench_becomes_safe_html(text: str) -> None:
 
 
 def test_completions_are_split_at_lines_of_dashes() -> None:
-    assert split_texts("a\n---\nb\nb\n-----\n") == ["a", "b\nb", ""]
-    assert split_texts("- a\n-- b") == ["- a\n-- b"]
+    assert typed("q", " 42 ", "a\n---\nb\nb\n-----\n") == Given("q", "42", ("a", "b\nb", ""))
+    assert typed("q", " ", "- a\n-- b") == Given("q", None, ("- a\n-- b",))
     with pytest.raises(RewardError, match="at most 64"):
-        split_texts("\n---\n" * 100)
+        typed("q", "42", "\n---\n" * 100)
+
+
+def sampled(home: StudioHome, answers: list[list[str]]) -> str:
+    """A run in which a model has answered questions: `What is 0 + 6?` and so on."""
+    folder = RunFolder(home.runs_dir / "sampled")
+    writer = RunWriter(folder)
+    for i, texts in enumerate(answers):
+        rows = [CompletionRecord(text, 30 + k, k == 1, {}, None, None) for k, text in enumerate(texts)]
+        writer.add_groups("dry_run", 1, i + 1, [GroupRecord(f"What is {i} + 6?", str(i + 6), rows, None)])
+    writer.close()
+    return folder.id
+
+
+def test_what_a_model_wrote_is_scored_question_by_question(tmp_path: Path) -> None:
+    """7 for 6 is within 20 %. Advantages are those of each question's group; true lengths reach the rewards."""
+    home = StudioHome(tmp_path)
+    right, wrong = (wrap(SCHEME, "So.", text) for text in ("6", "7"))
+    run = sampled(home, [[right, wrong], [right, wrong]])
+    given = written(home, run)
+    assert given[1] == Given("What is 1 + 6?", "7", (right, wrong), (30, 31), (False, True))
+    step = RewardsStep(functions=[RewardSpec(kind="answer_exact", name="answer"),
+                                  RewardSpec(kind="overlong", name="length", parameters={"limit": 62, "buffer": 32})])
+    with RewardSet(step, SCHEME) as rewards:
+        trial = Trial(step, rewards, given)
+        scores = trial.score()
+        assert scores.raw == {"answer": [3.0, 0.5, 0.5, 3.0], "length": [0.0, -1.0, 0.0, -1.0]}
+        html = scored(trial)
+        assert html.count("class='question'") == 2 and "2. What is 1 + 6?  (right: 7)" in html
+        advantages = rewards.advantages(scores, 2)
+        assert advantages[0] == -advantages[1] > 0 > advantages[2]
+        assert "answer before the reasoning" in mutated(trial) and "every number" in gamed(trial)
+    with pytest.raises(RunError, match="Let it answer"):
+        written(home, "")
+
+
+def test_at_most_64_answers_of_a_model_are_scored_and_only_whole_groups(tmp_path: Path) -> None:
+    home = StudioHome(tmp_path)
+    given = written(home, sampled(home, [["a"] * 24] * 4))
+    assert [len(group.texts) for group in given] == [24, 24]
+
+
+def test_models_of_runs_and_folders_are_offered(tmp_path: Path) -> None:
+    home = StudioHome(tmp_path)
+    home.add_run("run-one", "First", "train")
+    folder = RunFolder(home.runs_dir / "run-one").model("sft")
+    folder.mkdir(parents=True)
+    assert model_choices(home) == [("The chosen model, as it is now", "")]
+    (folder / "config.json").write_text("{}")
+    assert model_choices(home)[1:] == [("«First» after SFT", "run-one/sft")]
+    assert [model_of(home, name) for name in ("run-one/sft", None, "a/b")] == ["run-one/sft", "", "a/b"]
+    assert model_of(home, str(folder)) == str(folder)
+    with pytest.raises(RunError, match="no finished model after GRPO"):
+        model_of(home, "run-one/grpo")
 
 
 def test_the_table_shows_the_range_of_the_total() -> None:
@@ -145,11 +201,13 @@ def test_the_docs_page_explains_every_reward_and_parameter() -> None:
 
 def test_the_tab_and_all_it_does_bring_no_torch() -> None:
     code = ("import sys\nfrom reasoning_ui import rewards_bench as b, rewards_tab\n"
-            "from pipeline.recipe import RewardsStep, DataStep\nfrom pipeline.rewards.presets import PRESETS\n"
-            "step, data = RewardsStep().model_dump_json(), DataStep().model_dump_json()\n"
-            "text = '<reasoning>a</reasoning><answer>2^3</answer>'\n"
-            "for f in (b._score, b._mutants, b._gaming):\n"
-            "    for p in PRESETS.values(): f(p.step.model_dump_json(), data, 'q', '8', text)\n"
+            "from pipeline.rewards.presets import PRESETS\n"
+            "from pipeline.rewards import RewardSet\nfrom pipeline.tags import SCHEMES\n"
+            "from reasoning_ui.rewards_given import typed\n"
+            "given = [typed('q', '8', '<reasoning>a</reasoning><answer>2^3</answer>')]\n"
+            "for f in (b.scored, b.mutated, b.gamed):\n"
+            "    for p in PRESETS.values():\n"
+            "        with RewardSet(p.step, SCHEMES['reasoning']) as found: f(b.Trial(p.step, found, given))\n"
             "import pipeline.stages.dry_run\n"
             "assert not {'torch', 'transformers', 'trl', 'sympy'} & set(sys.modules), 'heavy'\nprint('fine')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
