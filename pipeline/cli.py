@@ -94,6 +94,8 @@ def _add_run_commands(add: Callable[[str, Command, str], argparse.ArgumentParser
     sub = add("resume", cli_runs.resume, "go on with a run that was stopped, interrupted or failed")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--detach", action="store_true", help="start it, or queue it, and return at once")
+    sub.add_argument("--less-memory", action="store_true", help="after running out of memory: go on as a new run with "
+                     "the proposed smaller settings")
     sub = add("compare", cli_runs.compare, "the comparison of a run's models, from its stored answers")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--benchmark", help="which questions (default: the held-out test)")

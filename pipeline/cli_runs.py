@@ -4,7 +4,7 @@ import argparse
 from datetime import datetime
 from typing import Any
 
-from pipeline import jobs
+from pipeline import continuing, jobs
 from pipeline.disk import folder_bytes, in_words
 from pipeline.errors import StudioError
 from pipeline.follow import follow
@@ -32,9 +32,13 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def resume(options: argparse.Namespace) -> Outcome:
-    """`resume RUN`."""
-    jobs.resume(options.home, options.run)
-    return _detached(options.home, options.run) if options.detach else finish(options.home, options.run)
+    """`resume RUN`; with --less-memory as a new run that continues it."""
+    run_id = options.run
+    if options.less_memory:
+        run_id = continuing.try_again(options.home, run_id)
+    else:
+        jobs.resume(options.home, run_id)
+    return _detached(options.home, run_id) if options.detach else finish(options.home, run_id)
 
 
 def _start_and_follow(home: StudioHome, recipe: Recipe) -> Outcome:
@@ -71,7 +75,7 @@ def finish_job(home: StudioHome, run_id: str, benchmark: str | None) -> Outcome:
 
 def comparison_of(home: StudioHome, run_id: str, benchmark: str | None = None) -> tuple[dict[str, Any], str]:
     """The comparison as a JSON document and as text; both empty for a run without answers."""
-    from pipeline import comparison
+    from pipeline import comparison, report
 
     try:
         found = comparison.result(home.run(run_id), benchmark)
@@ -79,8 +83,12 @@ def comparison_of(home: StudioHome, run_id: str, benchmark: str | None = None) -
         if benchmark is not None:
             raise
         return {}, ""
+    rows, expected = comparison.load(home.run(run_id), benchmark)
     sentences = [test["sentence"] for test in found["tests"] if test.get("sentence")]
-    return found, "\n".join([comparison.as_table(*comparison.load(home.run(run_id), benchmark)), *sentences])
+    levels = report.level_table(rows, expected)
+    advice = report.recommendation(rows, comparison.tests(rows, expected=expected), expected) if levels else ""
+    more = filter(None, [comparison.token_note(rows, expected), levels, advice])
+    return found, "\n".join([comparison.as_table(rows, expected), *sentences, *more])
 
 
 def compare(options: argparse.Namespace) -> Outcome:

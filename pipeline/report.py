@@ -208,10 +208,11 @@ def _recommend(
         rates = f"{percent(found[key]['exact']['rate'])} against {percent(found[model]['exact']['rate'])} at 16-bit"
         if test.low < -0.05:
             return (
-                f"{title_of(key)} shows no certain loss ({rates}), but up to {-100 * test.low:.0f} points lost cannot "
-                f"be ruled out with {test.n} questions: evaluate more of them before you choose it{sizes_text}."
+                f"{title_of(key)} shows no certain loss ({rates}), but a loss of up to {-100 * test.low:.1f} points "
+                f"cannot be ruled out with {test.n} questions: evaluate more of them before you choose it{sizes_text}."
             )
-        return f"Use {title_of(key)}: {rates}, at most {max(0.0, -100 * test.low):.0f} points lost{sizes_text}."
+        loss = max(0.0, -100 * test.low)
+        return f"Use {title_of(key)}: {rates}, at most {loss:.1f} points lost with 95 % confidence{sizes_text}."
     return f"Stay with {title_of(model)} at 16-bit: every smaller level answers significantly fewer questions."
 
 

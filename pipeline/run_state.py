@@ -33,6 +33,7 @@ class RunState:
     message: str = ""
     reason: str = ""
     remedy: str = ""
+    failure: str = ""  # OUT_OF_MEMORY, where `continuing.try_again` has a proposal
     alive: bool = False
     attempt: int = 1
     kind: str = "train"  # the job that is meant: train, evaluate, dry_run, ask
@@ -175,7 +176,8 @@ def _read_words(path: Path, alive: bool, stamp: tuple[Any, ...]) -> RunState:
         if extra:  # the run itself is as it was; only the extra job was cut off
             return RunState(status.get("state", "stopped"), **common, reason=f"An extra job was cut off. {reason}")
         return RunState("interrupted", **common, reason=reason, remedy="Resume goes on from the last checkpoint.")
-    return RunState(written, **common, reason=own.get("reason", ""), remedy=own.get("remedy", ""))
+    return RunState(written, **common, reason=own.get("reason", ""), remedy=own.get("remedy", ""),
+                    failure=own.get("failure", ""))
 
 
 def _interrupted(status: dict[str, Any], common: dict[str, Any]) -> str:

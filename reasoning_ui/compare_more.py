@@ -1,17 +1,16 @@
 """Ask for more answers: evaluations of other models, benchmarks, precisions and samplings, as jobs of a run."""
 
-from html import escape
 from typing import Any
 
 import gradio as gr
 
-from pipeline import jobs, report
+from pipeline import jobs
 from pipeline.errors import RunError
 from pipeline.evaluation import EvaluationRequest, checkpoints
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
+from pipeline.tags import SCHEMES
 from reasoning_ui.compare_ask import build_ask
-from reasoning_ui.compare_data import Comparison
 from reasoning_ui.compare_html import notice
 from reasoning_ui.data_state import keep_upload
 from reasoning_ui.shared import Shared, guard
@@ -19,6 +18,7 @@ from reasoning_ui.shared import Shared, guard
 BENCHMARKS = [("Held-out test of this run", "test"), ("GSM8K test", "gsm8k"), ("MATH-500", "math500"),
               ("AIME 2024", "aime2024"), ("AIME 2025", "aime2025")]
 PRECISIONS = [("16-bit", "16bit"), ("8-bit", "8bit"), ("4-bit", "4bit")]
+NUMBERS = ("limit", "samples", "max_completion_tokens", "plausible_tolerance", "temperature", "top_p", "top_k", "seed")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIVE_KINDS = ("evaluate",)
 
@@ -26,7 +26,6 @@ LIVE_KINDS = ("evaluate",)
 def build_more(shared: Shared, tab: gr.Tab) -> None:
     """The accordions Ask and Evaluate more."""
     build_ask(shared)
-    home = shared.home
     with gr.Accordion("Evaluate more", open=False, elem_id="compare-more"):
         gr.Markdown("Other models, questions or precisions. Answers that were given before are not asked for again.")
         models = gr.Dropdown(["base", "sft", "grpo"], value=["grpo"], multiselect=True, allow_custom_value=True,
@@ -37,18 +36,38 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
             upload = gr.UploadButton("Upload a file of questions", file_types=[".csv", ".jsonl", ".json", ".parquet"],
                                      size="sm", min_width=160)
         precisions = gr.CheckboxGroup(PRECISIONS, value=["16bit"], label="Precisions")
+        numbers = _numbers()
         with gr.Row():
-            limit = gr.Number(None, label="At most this many questions", precision=0, minimum=1, min_width=160)
-            samples = gr.Number(1, label="Answers per question", precision=0, minimum=1, maximum=256, min_width=160)
-            temperature = gr.Number(0, label="Temperature", minimum=0, maximum=5, min_width=160)
-            top_p = gr.Number(1, label="Top-p", minimum=0.01, maximum=1, min_width=160)
-            longest = gr.Number(None, label="Longest answer (tokens)", precision=0, minimum=8, maximum=32768,
-                                min_width=160)
-        system = gr.Textbox(label="System prompt", placeholder="Empty takes the recipe's.", lines=2)
+            tags = gr.Dropdown([("The recipe's", ""), *((name, name) for name in SCHEMES)], value="", label="Tags",
+                               min_width=160)
+            system = gr.Textbox(label="System prompt", placeholder="Empty takes the recipe's, or one for other tags.",
+                                lines=2, min_width=320)
         with gr.Row():
             go = gr.Button("Evaluate", variant="primary", min_width=120)
             stop = gr.Button("Stop", min_width=120)
         state = gr.HTML(elem_id="more-state", apply_default_css=False)
+    form = [models, names, precisions, *numbers, tags, system]
+    _wire(shared, form, go, stop, upload, state)
+
+
+def _numbers() -> list[gr.Number]:
+    """The sampling settings of NUMBERS, with the bounds, labels and help of the request."""
+    fields, made = EvaluationRequest.model_fields, []
+    for names in (NUMBERS[:4], NUMBERS[4:]):
+        with gr.Row():
+            for name in names:
+                field = fields[name]
+                bounds = {kind: getattr(m, kind) for m in field.metadata for kind in ("ge", "le") if hasattr(m, kind)}
+                whole = field.annotation in (int, int | None)
+                made.append(gr.Number(field.default, label=field.title, info=field.description, min_width=150,
+                                      precision=0 if whole else None, minimum=bounds.get("ge"),
+                                      maximum=bounds.get("le"), elem_id=f"more-{name}"))
+    return made
+
+
+def _wire(shared: Shared, form: list[Any], go: gr.Button, stop: gr.Button, upload: gr.UploadButton,
+          state: gr.HTML) -> None:
+    home, (models, names) = shared.home, form[:2]
 
     def start(run: str, *values: Any) -> str:
         folder = _folder(home, run)
@@ -56,8 +75,7 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
         jobs.submit(home, "evaluate", run, request=request)
         return notice("The evaluation is queued. The table fills as answers come in.")
 
-    go.click(guard(start), [shared.run, models, names, precisions, limit, samples, temperature, top_p, longest, system],
-             state, api_visibility="private")
+    go.click(guard(start), [shared.run, *form], state, api_visibility="private")
     stop.click(guard(lambda run: notice(jobs.stop(home, _folder(home, run).id))), shared.run, state, **QUIET)
     upload.upload(guard(lambda path, now: [*(now or []), str(keep_upload(home.private, path))]), [upload, names], names,
                   **QUIET)
@@ -74,22 +92,15 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
     shared.timer.tick_compare(tick, [shared.tab, shared.run], state, **QUIET)
 
 
-def request_of(folder: RunFolder, models: list[str], names: list[str], precisions: list[str], limit: float | None,
-               samples: float | None, temperature: float | None, top_p: float | None, longest: float | None,
-               system: str) -> dict[str, Any]:
+def request_of(folder: RunFolder, models: list[str], names: list[str], precisions: list[str], *rest: Any
+               ) -> dict[str, Any]:
     """The form's values as a request, checked before it is queued. Raises RecipeError in words."""
-    request = {"models": models, "benchmarks": names, "precisions": precisions,
-               "limit": int(limit) if limit else None, "samples": int(samples or 1),
-               "temperature": float(temperature or 0), "top_p": float(top_p or 1),
-               "max_completion_tokens": int(longest) if longest else None, "system_prompt": system.strip() or None}
+    *numbers, tags, system = rest
+    request: dict[str, Any] = {"models": models, "benchmarks": names, "precisions": precisions,
+                               "system_prompt": system.strip() or None, "tags": {"scheme": tags} if tags else None}
+    request |= {name: value for name, value in zip(NUMBERS, numbers, strict=True) if value is not None}
     EvaluationRequest.of(folder.recipe(), request)
     return request
-
-
-def recommendation(found: Comparison) -> str:
-    """Which precision to use, in words; empty with only one."""
-    text = report.recommendation(found.rows, found.tests, found.expected)
-    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p></div>" if text else ""
 
 
 def _progress(home: StudioHome, run: str) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import jobs, mirror, run_disk
+from pipeline import continuing, jobs, mirror, run_disk
 from pipeline.disk import folder_bytes, in_words
 from pipeline.errors import StudioError
+from pipeline.failures import OUT_OF_MEMORY
 from pipeline.run_state import RunCard
 from pipeline.studio_home import StudioHome
 from reasoning_ui import runs_cards
@@ -30,6 +31,7 @@ class Parts:
     open: gr.Button
     stop: gr.Button
     resume: gr.Button
+    lighter: gr.Button
     duplicate: gr.Button
     earlier: gr.Button
     later: gr.Button
@@ -63,6 +65,8 @@ def _side(cards: gr.HTML) -> Parts:
         open_ = gr.Button("Open", variant="primary", size="sm", elem_id="runs-open")
         stop = gr.Button("Stop", size="sm", visible=False, elem_id="runs-stop")
         resume = gr.Button("Resume", size="sm", visible=False, elem_id="runs-resume")
+        lighter = gr.Button("Try again with less memory", variant="primary", size="sm", visible=False,
+                            elem_id="runs-lighter")
         earlier = gr.Button("Earlier", size="sm", visible=False, elem_id="runs-earlier")
         later = gr.Button("Later", size="sm", visible=False, elem_id="runs-later")
         duplicate = gr.Button("Duplicate", size="sm", elem_id="runs-duplicate")
@@ -80,13 +84,13 @@ def _side(cards: gr.HTML) -> Parts:
             empty = gr.Button("Empty the trash", size="sm", elem_id="runs-empty")
     home = gr.Markdown(elem_id="runs-home")
     hidden = [gr.Textbox("", visible="hidden", label=f"runs-{label}") for label in ("seen", "deleted")]
-    return Parts(cards, hidden[0], name, note, details, open_, stop, resume, duplicate, earlier, later, delete,
+    return Parts(cards, hidden[0], name, note, details, open_, stop, resume, lighter, duplicate, earlier, later, delete,
                  prune, save, undo, hidden[1], said, trash, restore, empty, home)
 
 
 def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     home = shared.home
-    live = [p.cards, p.seen, p.open, p.stop, p.resume, p.earlier, p.later, p.duplicate, p.delete]
+    live = [p.cards, p.seen, p.open, p.stop, p.resume, p.lighter, p.earlier, p.later, p.duplicate, p.delete]
     chosen = [p.name, p.note, p.details, p.trash, p.home]
 
     def show(run: str, seen: str) -> list[Any]:
@@ -137,6 +141,8 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     def duplicate(run: str) -> list[Any]:
         return [*choices_of(jobs.duplicate(home, run)), go_to("train")]
 
+    p.lighter.click(guard(lambda run: lighter_run(home, run)), shared.run, [p.said, shared.run], **QUIET).then(
+        lambda run: list_updates(home, run, ""), shared.run, live, **QUIET)
     p.duplicate.click(guard(duplicate), shared.run,
                       [shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
 
@@ -151,21 +157,22 @@ def list_updates(home: StudioHome, run: str, seen: str) -> list[Any]:
     try:
         cards = jobs.list_runs(home)
     except (StudioError, OSError):
-        return [gr.skip()] * 9
+        return [gr.skip()] * 10
     html = runs_cards.list_html(cards, run)
     card = next((card for card in cards if card.id == run), None)
     buttons = _buttons(card)
     key = str(hash((html, repr(buttons))))
     if key == seen:
-        return [gr.skip()] * 9
+        return [gr.skip()] * 10
     return [html, key, *(gr.Button(visible=shown) for shown in buttons)]
 
 
 def _buttons(card: RunCard | None) -> list[bool]:
-    """Which of open, stop, resume, earlier, later, duplicate, delete make sense."""
+    """Which of open, stop, resume, less memory, earlier, later, duplicate, delete make sense."""
     state = card.state.state if card else ""
     waiting = state == "waiting"
-    return [card is not None, state in ("running", "stopping", "waiting"), state in RESUMABLE, waiting, waiting,
+    return [card is not None, state in ("running", "stopping", "waiting"), state in RESUMABLE,
+            card is not None and card.state.failure == OUT_OF_MEMORY, waiting, waiting,
             card is not None, bool(state) and state not in ("running", "stopping")]
 
 
@@ -192,6 +199,14 @@ def _about_home(home: StudioHome) -> str:
         taken = sum(folder_bytes(home.run(row["id"]).path) for row in home.known_runs())
         return f"Your runs take {in_words(taken)}. Other visitors of this page do not see them."
     return f"Home: `{home.path}`, {in_words(folder_bytes(home.path))} in all."
+
+
+def lighter_run(home: StudioHome, run: str) -> list[Any]:
+    """Continue a run that ran out of memory as a new one, which becomes the current run; says what it lowered."""
+    found = continuing.proposal(home, run)
+    new = continuing.try_again(home, run)
+    return [_note(f"Continues as «{home.about(new)['name']}» from the last checkpoint, with "
+                  f"{'; '.join(found.changes) if found else 'less memory'}."), new]
 
 
 def resumed(home: StudioHome, run: str) -> str:

@@ -33,6 +33,8 @@ class TransformersGenerator:
         if self._adapter is not None:
             model = PeftModel.from_pretrained(model, self._adapter)
         tune_threads(model)
+        if self._precision == "16bit" and model.dtype == torch.float32:
+            self.method = "16-bit, float32 in memory"
         self.model = model.eval()
         self.ends = end_ids(model.generation_config, self.tokenizer)
         return self

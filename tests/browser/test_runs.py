@@ -115,3 +115,21 @@ def test_a_made_up_run_in_the_address_shows_no_file(url: str, fake_home: Any, pa
     page.get_by_role("tab", name="Runs", exact=True).click()
     expect(page.locator("#runs-details")).to_contain_text("Choose a run")
     expect(page.locator("body")).not_to_contain_text("root:x")
+
+
+def test_a_run_without_memory_goes_on_with_less_after_one_click(fake_home: Any, url: str, page: Any) -> None:
+    """The card says what ran out; the button names what it lowers; the new run becomes the current one."""
+    from playwright.sync_api import expect
+
+    run = start(fake_home, "Too big", 5)
+    (fake_home.run(run).path / "misbehave").write_text("oom")
+    open_runs(page, url)
+    card = page.locator(f'[data-run="{run}"]')
+    expect(card).to_contain_text("SFT ran out of GPU memory (it asked for 2.50 GiB more)")
+    card.click()
+    page.locator("#runs-lighter").click()
+    expect(page.locator("#runs-said")).to_contain_text("SFT batch size from 8 to 4 with accumulation 2")
+    new = page.locator(".runs-card", has_text="Too big (less memory)")
+    expect(new).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#runs-lighter")).to_be_hidden()
+    expect(new).to_contain_text("finished")

@@ -8,6 +8,7 @@ from waiting import at_step, recipe, until, until_state
 
 from benchmarks import soak_kills
 from pipeline import continuing, jobs
+from pipeline.cli import main
 from pipeline.errors import RunError
 from pipeline.lighter import lighter
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
@@ -64,6 +65,8 @@ def test_one_click_goes_on_as_a_new_run(home: StudioHome) -> None:
     assert continuing.proposal(home, new) is None
     with pytest.raises(RunError, match="did not fail for want of memory"):
         continuing.try_again(home, new)
+    assert main(["resume", old, "--less-memory", "--detach", "--home", str(home.path)]) == 0
+    assert len(jobs.list_runs(home)) == 3
 
 
 def hashes(folder: RunFolder) -> dict[str, str]:
