@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import gradio as gr
 
 from pipeline.errors import RewardError
 from pipeline.recipe import RewardsStep
-from pipeline.rewards import RewardSet, Scores
+from pipeline.rewards import RewardSet, Scores, same_answer
 from pipeline.rewards.mutants import bench
-from pipeline.rewards.probes import gaming_check
+from pipeline.rewards.probes import REASONING, gaming_check
+from pipeline.tags import wrap
 from reasoning_ui.data_state import choice_of
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_given import Given, row_of, typed, written
@@ -125,13 +125,14 @@ def scored(trial: Trial) -> str:
 
 
 def mutated(trial: Trial) -> str:
-    """The best of the completions (of typed ones the first) and its mutants, with what nobody notices."""
-    group, text = _best(trial)
+    """A good completion and its mutants, with what nobody notices. Of typed ones it is the first; of a model's the best
+    that is right, and where none is, an answer made up from the reference."""
+    group, text, said = _good(trial)
     result = bench(trial.rewards, text, group.reference, group.question)
     advantages = trial.rewards.advantages(result.scores, len(result.mutants))
     words = notes(result.sentences) if result.sentences else note(
         f"All {len(result.mutants) - 1} mutants score less than the original.", "good")
-    return words + bench_html([m.name for m in result.mutants], [m.text for m in result.mutants], result.scores,
+    return said + words + bench_html([m.name for m in result.mutants], [m.text for m in result.mutants], result.scores,
                               advantages, trial.rewards.scheme, [m.name for m in result.gaps])
 
 
@@ -149,9 +150,15 @@ def gamed(trial: Trial) -> str:
                               advantages, trial.rewards.scheme, warned)
 
 
-def _best(trial: Trial) -> tuple[Given, str]:
-    if trial.given[0].tokens is None:
-        return trial.given[0], trial.given[0].texts[0]
-    totals: list[Any] = trial.score().totals
-    place = max(range(len(totals)), key=lambda i: float("-inf") if totals[i] is None else totals[i])
-    return trial.given[place // len(trial.given[0].texts)], trial.texts[place]
+def _good(trial: Trial) -> tuple[Given, str, str]:
+    """The completion to damage, its group, and what to say about it."""
+    first, scheme = trial.given[0], trial.rewards.scheme
+    if first.tokens is None:
+        return first, first.texts[0], ""
+    scores, groups = trial.score(), [group for group in trial.given for _ in group.texts]
+    right = [i for i, group in enumerate(groups) if same_answer(scores.extracted[i], group.reference)]
+    if not right:
+        said = note("No answer of the model is right yet, so the original below is made up from the right answer.")
+        return first, wrap(scheme, REASONING, first.reference or ""), said
+    best = max(right, key=lambda i: (scores.totals[i] is not None, scores.totals[i] or 0.0))
+    return groups[best], trial.texts[best], ""

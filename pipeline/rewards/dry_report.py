@@ -139,7 +139,9 @@ def time_words(times: Times, grpo: GrpoStep, parts: Mapping[str, float | None]) 
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: 0.03 s, 12 s, 8 min, 3.5 h."""
+    """A duration as people say it: 30 ms, 12 s, 8 min, 3.5 h."""
+    if value < 0.0995:
+        return f"{1000 * value:.2g} ms"
     if value < 120:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

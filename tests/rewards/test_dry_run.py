@@ -194,7 +194,7 @@ def test_without_training_steps_only_what_was_measured_is_said() -> None:
                         times=Times(0.25, 0.01))
     assert report.sampling_seconds == 2.0 and report.run_seconds is None
     assert "about 4 s and scoring them 0.16 s" in report.time_words and "not measured." in report.time_words
-    assert [seconds(s) for s in (0.0123, 5, 45.2, 300, 10_000)] == ["0.012 s", "5 s", "45 s", "5 min", "2.8 h"]
+    assert [seconds(s) for s in (0.0123, 5, 45.2, 300, 10_000)] == ["12 ms", "5 s", "45 s", "5 min", "2.8 h"]
 
 
 def test_distributions_count_values_or_bands() -> None:

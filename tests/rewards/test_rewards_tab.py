@@ -130,7 +130,7 @@ def test_completions_are_split_at_lines_of_dashes() -> None:
 
 def sampled(home: StudioHome, answers: list[list[str]]) -> str:
     """A run in which a model has answered questions: `What is 0 + 6?` and so on."""
-    folder = RunFolder(home.runs_dir / "sampled")
+    folder = RunFolder(home.runs_dir / f"sampled-{len(answers)}")
     writer = RunWriter(folder)
     for i, texts in enumerate(answers):
         rows = [CompletionRecord(text, 30 + k, k == 1, {}, None, None) for k, text in enumerate(texts)]
@@ -157,6 +157,9 @@ def test_what_a_model_wrote_is_scored_question_by_question(tmp_path: Path) -> No
         advantages = rewards.advantages(scores, 2)
         assert advantages[0] == -advantages[1] > 0 > advantages[2]
         assert "answer before the reasoning" in mutated(trial) and "every number" in gamed(trial)
+        assert "made up" not in mutated(trial)
+        poor = Trial(step, rewards, written(home, sampled(home, [[wrong, wrong]])))
+        assert "made up from the right answer" in mutated(poor)
     with pytest.raises(RunError, match="Let it answer"):
         written(home, "")
 
