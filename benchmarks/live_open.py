@@ -73,7 +73,7 @@ def open_page(call: dict[str, Any]) -> None:
     """The two ticks with which a page opens: what there is, then the points of the charts on the screen."""
     live_findings.forget()
     first = call["live_show"]({"run": RUN, "have": {}})
-    cards = [[c["id"], RUN, "", 1, 0, -1] for c in first["charts"]]
+    cards = [[[c["id"]], RUN, "", 1, 0, -1] for c in first["charts"]]
     call["live_show"]({"run": RUN, "have": first["have"], "cards": cards})
     assert len(cards) >= len(charts.CHARTS) - 2
 

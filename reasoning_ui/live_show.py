@@ -23,8 +23,8 @@ Seen = Mapping[str, Any]
 def show(home: StudioHome, seen: Seen) -> dict[str, Any]:
     """All that is new since `seen`: keys `head`, `charts`, `data`, `findings`, `marks`, `log`, each only when changed.
 
-    `seen`: run, others (runs drawn over it), have ({part: digest}), cards ([chart id, run, epoch, stride, from step,
-    newest row id]), log (byte seen, null for none yet; absent while the log is not open).
+    `seen`: run, others (runs drawn over it), have ({part: digest}), cards ([chart ids, run, epoch, stride, from step,
+    newest row id], charts that have got as far together), log (byte seen, null for none yet; absent while it is shut).
     """
     run_id = str(seen.get("run") or "")
     runs = _run_names(home)
@@ -37,7 +37,8 @@ def show(home: StudioHome, seen: Seen) -> dict[str, Any]:
         parts["findings"] = live_findings.findings(home, run_id)  # once the charts are there
     answer = _only_changed(parts, seen)
     states: dict[str, _RunNow] = {}
-    if data := [d for card in seen.get("cards", ()) if (d := _card_data(home, states, card))]:
+    cards = [[chart, *rest] for charts_, *rest in seen.get("cards", ()) for chart in charts_]
+    if data := [d for card in cards if (d := _card_data(home, states, card))]:
         answer["data"] = data
     if "log" in seen:
         piece = live_data.log_after(reader.folder.log, seen["log"])
@@ -91,7 +92,8 @@ class _RunNow:
 def _card_data(home: StudioHome, states: dict[str, _RunNow], card: list[Any]) -> dict[str, Any] | None:
     """New points of one chart of one run, or None. The browser forgets its points from step `from` on, then appends.
 
-    A new attempt (rows were dropped), another stride or fewer rows than before start the chart anew.
+    A new attempt (rows were dropped) or fewer rows than before start the chart anew. When the run has grown so long
+    that points stand for more steps, the browser widens the points it has, and only the newest are sent.
     """
     chart_id, run_id, epoch, stride, from_step, row_id = card
     try:
@@ -104,7 +106,8 @@ def _card_data(home: StudioHome, states: dict[str, _RunNow], card: list[Any]) ->
         return None
     last = live_data.last_step(now.reader, stage)
     wanted = live_data.stride_for(last)
-    start = 0 if epoch != attempt or stride != wanted or now.newest < row_id else from_step
+    anew = epoch != attempt or row_id < 0 or now.newest < row_id or stride < 1 or wanted % stride
+    start = 0 if anew else from_step - from_step % wanted
     chart = now.charts.get(chart_id)
     keys = [s["key"] for s in chart["series"]] + [k for k in [chart["spread"]] if k] if chart else []
     found = live_data.series(now.reader, stage, keys, start, wanted)

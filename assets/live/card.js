@@ -47,13 +47,16 @@ export class Card {
 
   ask(run) {
     const kept = this.data.get(run);
-    return kept ? [this.spec.id, run, ...kept.cursor] : [this.spec.id, run, "", 1, 0, -1];
+    return [this.spec.id, run, ...(kept ? kept.cursor : ["", 1, 0, -1])];
   }
 
   take(piece) {
     const kept = this.data.get(piece.run) || { series: {} };
-    kept.cursor = piece.cursor;
     if (piece.from === 0) kept.series = {};
+    else if (piece.cursor[1] > kept.cursor[1]) {
+      for (const key of Object.keys(kept.series)) kept.series[key] = widened(kept.series[key], kept.cursor[1], piece.cursor[1]);
+    }
+    kept.cursor = piece.cursor;
     for (const [key, columns] of Object.entries(piece.series)) {
       const old = kept.series[key];
       if (!old || old.length !== columns.length) { kept.series[key] = columns; continue; }
@@ -220,6 +223,23 @@ export class Card {
     this.line.hidden = !(left >= 0 && left <= (axis?._length ?? 0));
     if (!this.line.hidden) { this.line.style.left = left + axis._offset + "px"; this.line.dataset.step = "step " + cursor; }
   }
+}
+
+function widened(columns, was, stride) {  // points of `stride` steps from narrower ones, so that they need not come again
+  const [x, mean, low = mean, high = mean] = columns, made = [[], [], [], []];
+  for (let i = 0; i < x.length;) {
+    const bucket = Math.floor(x[i] / stride);
+    let last = 0, sum = 0, steps = 0, least = Infinity, most = -Infinity;
+    for (; i < x.length && Math.floor(x[i] / stride) === bucket; i++) {
+      last = x[i];
+      if (mean[i] === null) continue;
+      const width = Math.max(1, x[i] < was ? was - 1 : was);  // steps begin with 1, so the first point stands for one step less
+      sum += width * mean[i]; steps += width; least = Math.min(least, low[i]); most = Math.max(most, high[i]);
+    }
+    (steps ? [last, sum / steps, least, most] : [last, null, null, null])
+      .forEach((value, column) => made[column].push(value));
+  }
+  return made;
 }
 
 function smoothed(x, y, amount) {  // exponential, by distance in steps, so that gaps and thinning do not change it

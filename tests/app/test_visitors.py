@@ -137,7 +137,7 @@ def test_no_server_function_of_the_live_page_answers_another_visitor(space: Spac
             "session_hash": "attack", "component_id": page, "fn_name": name, "data": {"run": RUN, **what}}).text
 
     questions: list[tuple[str, dict[str, Any]]] = [
-        ("live_show", {"cards": [["grpo.reward", RUN, "", 1, 0, -1]], "log": None}), ("live_groups", {}),
+        ("live_show", {"cards": [[["grpo.reward"], RUN, "", 1, 0, -1]], "log": None}), ("live_groups", {}),
         ("live_group", {"group": 1}), ("live_search", {"text": SECRET}), ("live_csv", {"chart": "grpo.reward"}),
         ("live_log_search", {"text": SECRET}), ("live_log_search", {"text": ""}), ("live_mark", {"remove": 99})]
     for name, what in questions:
@@ -148,7 +148,7 @@ def test_no_server_function_of_the_live_page_answers_another_visitor(space: Spac
     assert "no run" in ask(space.boris, "live_job", action="stop")
     assert "no run" in ask(space.boris, "live_job", action="resume")
     assert "no run" in ask(space.boris, "live_mark", step=1, text="hello")
-    overlaid = ask(space.boris, "live_show", run="", cards=[["grpo.reward", RUN, "", 1, 0, -1]])
+    overlaid = ask(space.boris, "live_show", run="", cards=[[["grpo.reward"], RUN, "", 1, 0, -1]])
     assert '"series"' not in overlaid and SECRET not in overlaid
 
 

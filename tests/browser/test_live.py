@@ -1,5 +1,6 @@
 """The Live page in a real browser: curves that follow a run, completions, addresses, notes; on a laptop and a phone."""
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_a_click_before_the_points_have_come_is_not_lost(page: Any, url: str) ->
     page.evaluate("() => window.answerNow()")
     page.get_by_role("textbox", name="Note at the marked step").wait_for()
     assert plot.locator("svg").count() > 0
+
+
+def test_a_growing_run_widens_its_points_without_asking_for_all_again(page: Any, url: str, home: StudioHome) -> None:
+    """At step 301 a point begins to stand for two steps: the page makes them itself, and a reload gets the same."""
+    folder = write_run(home.runs_dir / "growing-run", Synthetic(grpo_steps=290, sft_steps=1, groups_per_step=0, seed=3))
+    drawn = """() => { const all = document.querySelector('.live-root')?.live?.board.cards.get('grpo.reward')?.data;
+        return all?.get('growing-run')?.series['reward/total']; }"""
+    last = "step => { const points = (" + drawn + ")(); return points?.length === 4 && points[0].at(-1) === step; }"
+    page.goto(f"{url}?run=growing-run")
+    page.locator(DRAWN).first.wait_for()
+    writer = RunWriter(folder)
+    rng = random.Random(7)
+    for step in range(291, 312):
+        writer.add_metrics("grpo", 1, step, {"reward/total": rng.random()})
+    writer.close()
+    page.evaluate("() => document.querySelector('.live-root').live.soon()")
+    page.wait_for_function(last, arg=311)
+    kept = page.evaluate(drawn)
+    page.reload()
+    page.wait_for_function(last, arg=311)
+    fresh = page.evaluate(drawn)
+    assert kept[0] == fresh[0] and kept[2:] == fresh[2:] and kept[1] == pytest.approx(fresh[1], rel=1e-4)
 
 
 def test_a_phone_shows_everything_in_its_width(chromium: Any, url: str) -> None:
