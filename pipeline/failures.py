@@ -83,7 +83,8 @@ def _lower(recipe: Recipe, stage: str) -> str:
     found = lighter(recipe, stage)
     first = ""
     if found is not None:
-        first = f"«Try again with less memory» on the Runs tab goes on from the last checkpoint with {'; '.join(found.changes)}. "
+        first = ("«Try again with less memory» on the Runs tab goes on from the last checkpoint with "
+                 f"{'; '.join(found.changes)}. ")
     ways = ["a smaller model"]
     if recipe.model.precision == "16bit":
         ways.append("a base in 4bit instead of 16bit")

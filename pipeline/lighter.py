@@ -66,6 +66,9 @@ def _without_loss(recipe: Recipe, stage: str) -> Iterator[Change]:
     if stage in ("grpo", "evaluate") and recipe.model.fast_inference and share >= SMALLEST_SHARE + SHARE_STEP:
         lower = round(share - SHARE_STEP, 2)
         yield (f"the share of GPU memory for vLLM from {share} to {lower}", {("model", "gpu_memory_share"): lower})
+    elif stage == "grpo" and recipe.model.fast_inference and recipe.model.engine == "trl" \
+            and not recipe.model.vllm_sleep:
+        yield "vLLM asleep while the model learns (slower)", {("model", "vllm_sleep"): True}
 
 
 def _shorter(recipe: Recipe, stage: str) -> Iterator[Change]:

@@ -82,15 +82,20 @@ def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estim
 
 
 def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
-    """The bars of GRPO. With vLLM its share of the GPU is taken for the whole stage."""
+    """The bars of GRPO. With vLLM its share of the GPU is taken for the whole stage, unless vLLM sleeps while learning:
+    then only the larger of what sampling and what learning hold counts."""
     grpo = recipe.grpo
     prompt = max(recipe.model.max_length - grpo.max_completion_tokens, 1)
     answers = grpo.batch_size * grpo.max_completion_tokens
-    bars = [*_standing(recipe, facts, hardware),
-            _activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
-            _scores(facts, answers, hardware, "the answers")]
+    learning = [_activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
+                _scores(facts, answers, hardware, "the answers")]
+    bars = [*_standing(recipe, facts, hardware), *learning]
     if _vllm(recipe, hardware):
-        bars += _vllm_bars(recipe, facts, hardware)
+        awake, graphs = _vllm_bars(recipe, facts, hardware)
+        if recipe.model.vllm_sleep:
+            more = sum(bar.gib for bar in awake) - sum(bar.gib for bar in learning)
+            awake = [Bar("vLLM, in turns", max(more, 0.0), "what sampling needs beyond the memory that learning left")]
+        bars += [*awake, graphs]
     else:
         cache = grpo.batch_size * grpo.accumulation * recipe.model.max_length * kv_bytes_per_token(facts, hardware)
         bars.append(Bar("KV cache", cache / GIB, "keys and values of the answers being sampled"))
@@ -200,14 +205,14 @@ def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, of: str) -> Bar:
     return Bar("Token scores", tokens * facts.vocabulary * per_entry / GIB, f"a score for every word piece at {of}")
 
 
-def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar]:
+def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[list[Bar], Bar]:
+    """What vLLM gives back when it sleeps, and what it keeps."""
     share = recipe.model.gpu_memory_share * hardware.device_memory_gib
     weights = min(_weights_gib(recipe, facts, hardware, recipe.model.precision), share)
     return [
         Bar("vLLM weights", weights, "the model a second time, for sampling"),
         Bar("vLLM KV cache", share - weights, "the rest of vLLM's share: keys and values of the answers being sampled"),
-        Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast"),
-    ]
+    ], Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast")
 
 
 def _candidates(recipe: Recipe, hardware: Hardware) -> list[tuple[str, str, str, Any]]:
@@ -223,6 +228,8 @@ def _candidates(recipe: Recipe, hardware: Hardware) -> list[tuple[str, str, str,
         for share in (0.6, 0.4, 0.3, 0.2):
             if share < model.gpu_memory_share:
                 found.append((f"vLLM share {share:.0%}", "model", "gpu_memory_share", share))
+        if not model.vllm_sleep and model.engine != "unsloth":
+            found.append(("vLLM sleeps while learning", "model", "vllm_sleep", True))
     if hardware.gpus and model.precision == "16bit":
         found.append(("4-bit base", "model", "precision", "4bit"))
     found.append((f"Sequence length {model.max_length // 2}", "model", "max_length", model.max_length // 2))

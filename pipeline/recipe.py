@@ -128,6 +128,8 @@ def recipe_problems(recipe: Recipe) -> list[str]:
         problems.append("GRPO: no reward is switched on, so there is nothing to learn from: switch one on")
     if model.gpus > 1 and model.engine == "unsloth":
         problems.append(f"Unsloth trains on one GPU: set GPUs to 1, or the engine to trl for {model.gpus} GPUs")
+    if model.vllm_sleep and model.engine == "unsloth":
+        problems.append("vLLM sleeps only with the engine trl: set the engine to trl, or let vLLM stay awake")
     if grpo.epsilon_high is not None and grpo.epsilon_high < grpo.epsilon:
         problems.append(f"GRPO: the upper clip range {grpo.epsilon_high} is below the clip range: "
                         f"set it to {grpo.epsilon} or more")

@@ -36,6 +36,8 @@ class ModelStep(Step):
         description="Sample answers with vLLM where a GPU and vLLM are present: many times faster.")
     gpu_memory_share: float = Field(0.5, title="Share of GPU memory for vLLM", ge=0.05, le=0.95,
         json_schema_extra=ADVANCED, description="The rest is for training. Lower it when training runs out of memory.")
+    vllm_sleep: bool = Field(False, title="vLLM sleeps while learning", json_schema_extra=ADVANCED,
+        description="Gives vLLM's memory back during each learning step. Slower; for a model that fits no other way.")
     chat_template: Literal["model", "plain"] = Field("model", title="Chat template", json_schema_extra=ADVANCED,
         description="plain gives a simple one to a base model that has none of its own.")
 

@@ -21,7 +21,7 @@ def engine_name(step: ModelStep) -> str:
     if step.engine != "auto":
         return step.engine
     fits = gpu_count() > 0 and step.gpus == 1 and importlib.util.find_spec("unsloth") is not None
-    return "unsloth" if fits and step.fast_inference else "trl"
+    return "unsloth" if fits and step.fast_inference and not step.vllm_sleep else "trl"
 
 
 def engine_for(step: ModelStep) -> Engine:

@@ -63,6 +63,15 @@ def test_vllm_takes_its_share_of_the_gpu_and_nothing_without_one() -> None:
     assert not [b for b in cpu.bars if "vLLM" in b.name]
 
 
+def test_a_sleeping_vllm_counts_only_beyond_what_learning_holds() -> None:
+    """Learning + vLLM awake = a + b; asleep in turns = max(a, b); the CUDA graphs stay. 0.4 of 80 GiB is 32 GiB."""
+    awake = estimate_grpo(Recipe(model=ModelStep(gpu_memory_share=0.4)), QWEN, gpu(80))
+    asleep = estimate_grpo(Recipe(model=ModelStep(gpu_memory_share=0.4, engine="trl", vllm_sleep=True)), QWEN, gpu(80))
+    learning = bar(awake, "Activations") + bar(awake, "Token scores")
+    assert awake.total_gib - asleep.total_gib == pytest.approx(min(learning, 32.0))
+    assert bar(asleep, "CUDA graphs") == bar(awake, "CUDA graphs")
+
+
 def test_more_of_anything_never_needs_less() -> None:
     """Monotone in batch, length, rank; and without gradient checkpointing activations grow."""
     base = Recipe()
