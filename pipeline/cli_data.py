@@ -74,7 +74,11 @@ def _prepare(recipe: Recipe, model: str, out: Path) -> "PreparedReport":
 
 
 def _reasons(document: dict[str, Any]) -> str:
-    return ", ".join(f"{rows['count']:,} {reason.replace('_', ' ')}" for reason, rows in document["dropped"].items())
+    return _counted(document["dropped"])
+
+
+def _counted(lists: dict[str, Any]) -> str:
+    return ", ".join(f"{rows['count']:,} {name.replace('_', ' ')}" for name, rows in lists.items())
 
 
 def _report_text(document: dict[str, Any]) -> str:
@@ -83,6 +87,12 @@ def _report_text(document: dict[str, Any]) -> str:
              + (f" ({_reasons(document)})" if rows["dropped"] else "") + ".",
              f"Answers: {references['found']:,} found, {references['missing']:,} missing.",
              "Parts: " + ", ".join(f"{part} {count:,}" for part, count in document["parts"].items()) + "."]
+    if document["noticed"]:
+        lines.append("Kept, but look at: " + _counted(document["noticed"]) + ".")
+    if document["compared_with"] or document["not_compared"]:
+        lines.append(f"Also in benchmarks: {_counted(document['leakage']) or 'none'} (compared with "
+                     f"{', '.join(document['compared_with']) or 'none'}).")
+        lines += [f"Not compared with {title}: {why}." for title, why in document["not_compared"].items()]
     return "\n".join([*lines, *document.get("notes", []), *document.get("warnings", [])])
 
 

@@ -27,6 +27,8 @@ NOTICED = {
     "long_grpo": ("whose question leaves no room for the longest answer", "They are used for SFT alone."),
     "near_duplicate": ("nearly equal to another question", "Each such group stays in one part, so no test question was "
                        "practised on in other words."),
+    "multi_turn": ("with a chat of several questions",
+                   "Only the first question and its reply are used; what follows in the chat is not trained on."),
     "over_limit": ("whose worked solution is longer than the longest answer",
                    "The model would be cut off when it answers like them: raise the limit."),
 }
@@ -96,6 +98,8 @@ def example_facts(example: Example | None, row: int) -> str:
         words = f"Answer to check against: <b>{escape(example.reference[:200])}</b> ({escape(rule)})."
     else:
         words = "No short answer was found, so rewards cannot check this row: it can be imitated, not practised on."
+    if example.turns > 1:
+        words += f" The chat goes on: the first of its {example.turns} questions is used."
     problem = ""
     if example.problem:
         detail = f" ({example.detail})" if example.detail else ""
@@ -113,7 +117,7 @@ def report_html(report: PreparedReport) -> str:
     parts = "".join(f"<div><b>{n:,}</b><span>{PART_NAMES[p]}</span></div>" for p, n in report.parts.items())
     lists = "".join(_list(f"{REASONS[k]}", "", v, "left out") for k, v in report.dropped.items())
     noticed = "".join(_list(*NOTICED.get(k, (k, "")), v, "kept") for k, v in report.noticed.items())
-    leaks = "".join(_list(f"also in {k}", "A score on it would flatter the model.", v, "leakage")
+    leaks = _compared(report) + "".join(_list(f"also in {k}", "A score on it would flatter the model.", v, "leakage")
                     for k, v in report.leakage.items())
     notes = "".join(note(w) for w in report.warnings)
     notes += "".join(f'<p class="rs-about">{escape(n)}</p>' for n in report.notes)
@@ -121,8 +125,8 @@ def report_html(report: PreparedReport) -> str:
               f'{_histogram("Length of the worked answers", report.completion)}</div>')
     return (f'<div class="d-report"><div class="d-facts">{boxes}</div>{notes}'
             f'<h4>Parts</h4><div class="d-facts">{parts}</div>'
-            f"<h4>What to look at</h4>{lists}{noticed}{leaks or ''}"
-            f"{'' if lists or noticed or leaks else '<p>Nothing: every row can be used.</p>'}"
+            f"<h4>What to look at</h4>{lists}{noticed}"
+            f"{'' if lists or noticed or report.leakage else '<p>Nothing: every row can be used.</p>'}{leaks}"
             f"<h4>Token lengths</h4>{charts}</div>")
 
 
@@ -142,6 +146,17 @@ def card_html(card: Card, report: PreparedReport | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------------
+
+
+def _compared(report: PreparedReport) -> str:
+    """Which benchmarks the questions were compared with, and which not, with the reason."""
+    if not report.compared_with and not report.not_compared:
+        return ""
+    found = sum(rows.count for rows in report.leakage.values())
+    words = f"Compared with {', '.join(report.compared_with) or 'no benchmark'}: "
+    words += f"{found:,} of these questions are in them, word for word or nearly so." if found else "none is in them."
+    missing = "".join(f" Not compared with {title}: {why}." for title, why in report.not_compared.items())
+    return f'<p class="rs-about">{escape(words + missing)}</p>'
 
 
 def _cell(value: Any) -> str:

@@ -31,6 +31,7 @@ class Example:
     problem: str | None = None  # a key of report.REASONS: why there is no completion
     detail: str = ""  # the tags found, for the list of rows
     cleaned: bool = False  # calculator notes were taken out
+    turns: int = 1  # questions of the chat that the row holds; the first one is used
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -65,7 +66,8 @@ def make_example(number: int, row: Row[str, Any], mapping: Mapping, scheme: TagS
     if reasoning and not answer:
         reasoning, answer = _last_line(reasoning)
     example = Example(number, question, own_system or system, reasoning, reference, None, rule=rule,
-                      subject=text_of(row.get(mapping.subject)) if mapping.subject else None)
+                      subject=text_of(row.get(mapping.subject)) if mapping.subject else None,
+                      turns=_turns(row, mapping))
     _complete(example, answer, scheme)
     return example
 
@@ -91,6 +93,11 @@ def _question(row: Row[str, Any], mapping: Mapping) -> tuple[str | None, str | N
     question = text_of(value)
     context = text_of(row.get(mapping.context)) if mapping.context else None
     return (f"{question}\n\n{context}" if question and context else question), None
+
+
+def _turns(row: Row[str, Any], mapping: Mapping) -> int:
+    chats = [chat_of(row.get(column)) for column in {mapping.question, mapping.reasoning} if column]
+    return max([1, *(sum(role == "user" and bool(text.strip()) for role, text in chat) for chat in chats if chat)])
 
 
 def _work(row: Row[str, Any], mapping: Mapping) -> str | None:

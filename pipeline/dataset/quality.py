@@ -8,7 +8,7 @@ from pipeline.dataset.answers import boxed_answer, last_number
 from pipeline.dataset.chat import ChatTokenizer, prompt_text
 from pipeline.dataset.duplicates import near_groups, shingles_of
 from pipeline.dataset.examples import Example, question_key
-from pipeline.dataset.leakage import leaks
+from pipeline.dataset.leakage import all_benchmarks, leaks
 from pipeline.dataset.report import Lengths, PreparedReport, Rowlist
 from pipeline.dataset.split import PARTS, part_sizes, share_out
 from pipeline.errors import DatasetError
@@ -76,6 +76,9 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
 def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_length: int,
                      max_completion_tokens: int) -> None:
     """Histograms of token lengths with the limits; the completion limit that the data suggests (95th percentile)."""
+    for e in examples:
+        if e.completion and e.completion_tokens > max_completion_tokens:
+            report.notice("over_limit", e.row, f"{e.completion_tokens:,} tokens: {e.question}")
     report.prompt = Lengths.of((e.prompt_tokens for e in examples), max_length - max_completion_tokens)
     report.completion = Lengths.of((e.completion_tokens for e in examples if e.completion), max_completion_tokens)
     if report.completion.count:
@@ -83,8 +86,10 @@ def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_le
 
 
 def notice_rows(examples: Sequence[Example], report: PreparedReport) -> None:
-    """List the kept rows that deserve a look: no or very short reasoning, reasoning that ends in another number."""
+    """List the kept rows that deserve a look: longer chats, no or short reasoning, one that ends in another number."""
     for e in examples:
+        if e.turns > 1:
+            report.notice("multi_turn", e.row, f"{e.turns} questions, the first: {e.question}")
         if not e.reasoning:
             report.notice("no_reasoning", e.row, e.question)
         elif len(e.reasoning) < TINY_REASONING:
@@ -193,7 +198,9 @@ def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: 
     everything = [examples[i] for i in usable] + (test or [])
     shingles = [shingles_of(e.question) for e in everything]
     count = len(usable)
-    for name, i in leaks(shingles[:count], progress, watch):
+    benchmarks = all_benchmarks()
+    report.compared_with, report.not_compared = benchmarks.titles, benchmarks.missing
+    for name, i in leaks(shingles[:count], progress, watch, benchmarks):
         report.leakage.setdefault(name, Rowlist()).add(everything[i].row, everything[i].question)
     groups = near_groups([e.question for e in everything], report, progress, watch, shingles)
     for group in groups:

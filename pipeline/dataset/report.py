@@ -86,7 +86,9 @@ class PreparedReport:
     prompt: Lengths = field(default_factory=Lengths)
     completion: Lengths = field(default_factory=Lengths)
     suggested_max_completion_tokens: int | None = None
-    leakage: dict[str, Rowlist] = field(default_factory=dict)  # by what the rows were compared with
+    leakage: dict[str, Rowlist] = field(default_factory=dict)  # by the benchmark that the rows are in
+    compared_with: list[str] = field(default_factory=list)  # benchmarks
+    not_compared: dict[str, str] = field(default_factory=dict)  # other benchmarks, and why, in words
     hash: str = ""  # of the written parts
     seconds: float = 0.0
 

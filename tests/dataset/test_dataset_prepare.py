@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dataset import saved
+from pipeline.dataset import leakage, saved
 from pipeline.dataset.chat import tokenise
+from pipeline.dataset.duplicates import shingles_of
 from pipeline.dataset.prepare import COLUMNS, load_benchmark, prepare_parts, read_part
+from pipeline.dataset.rows import Rows
 from pipeline.dataset.split import part_sizes
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, Split, Tags
@@ -153,6 +155,46 @@ def test_questions_of_a_benchmark_are_found_in_other_words(prepare, jsonl):
     assert {k: [r[0] for r in v.rows] for k, v in report.leakage.items()} == {"GSM8K, test": [10]}
 
 
+def test_the_report_says_which_benchmarks_were_compared_and_which_not(prepare, jsonl, tmp_path, monkeypatch):
+    """AIME 2025 is not among the bundled fingerprints: it counts once its questions are here."""
+    monkeypatch.delenv("REASONING_STUDIO_DATA", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    report, _ = prepare(jsonl(sums(9)))
+    assert report.compared_with == ["GSM8K, test", "MATH-500", "AIME 2024"]
+    assert "not on this machine" in report.not_compared["AIME 2025"]
+    known = "Find the sum of all integer bases b greater than nine for which the number seventeen divides another."
+    monkeypatch.setenv("REASONING_STUDIO_DATA", str(tmp_path))
+    (tmp_path / "aime25.jsonl").write_text(json.dumps({"problem": known, "answer": "70"}) + "\n")
+    report, _ = prepare(jsonl([*sums(9), {"question": known, "answer": "#### 70"}]))
+    assert report.not_compared == {}
+    assert {k: [r[0] for r in v.rows] for k, v in report.leakage.items()} == {"AIME 2025": [10]}
+
+
+def test_a_benchmark_that_was_read_once_is_compared_with_later(tmp_path, monkeypatch):
+    """Its fingerprints are kept when the last row was read, not before."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("REASONING_STUDIO_DATA", raising=False)
+    known = "How many ordered triples of positive integers have a product of two thousand and twenty five exactly?"
+    rows = leakage.remembering("aime2025", Rows(iter([(1, {"problem": known}), (2, {"problem": "Why is it so?"})])))
+    next(rows.rows)
+    assert "AIME 2025" in leakage.all_benchmarks().missing
+    list(rows)
+    found = leakage.leaks([shingles_of(known)], lambda *a: None, lambda: None)
+    assert list(found) == [("AIME 2025", 0)]
+
+
+def test_chats_of_several_questions_are_counted_and_said(prepare, jsonl):
+    def chat(i):
+        texts = (f"What is {i} + 1?", f"It is {i + 1}.", "And then?", "Then nothing.")[: 4 if i % 2 else 2]
+        return [{"role": role, "content": c} for role, c in zip(("user", "assistant") * 2, texts, strict=False)]
+
+    chats = [chat(i) for i in range(10)]
+    report, parts = prepare(jsonl([{"messages": c} for c in chats]))
+    assert report.noticed["multi_turn"].count == 5
+    assert report.noticed["multi_turn"].rows[0] == (2, "2 questions, the first: What is 1 + 1?")
+    assert all("nothing" not in (r["completion"] or "") for rows in parts.values() for r in rows)
+
+
 def test_preparing_and_previewing_never_import_torch(jsonl):
     """In a process of its own, since other tests import torch."""
     code = (
@@ -201,6 +243,15 @@ def test_a_prepared_dataset_is_kept_reused_and_deleted(prepare, chat, jsonl, tmp
 def test_shares_use_every_row_and_never_more_than_there_are(usable, sizes):
     """30, 50, 10 and 10 %, rounded down; what is left goes to empty parts first, then to the largest."""
     assert list(part_sizes(Split(), usable).values()) == sizes
+
+
+def test_worked_solutions_beyond_the_longest_answer_are_listed(chat, jsonl, tmp_path):
+    """They are trained on in full; it is sampling that would cut the model off."""
+    rows = [*sums(9), {"question": "Why is that so?", "answer": "Because. " * 60 + "\n#### 4"}]
+    report = prepare_parts(DataStep(source=jsonl(rows)), chat, seed=1, max_length=5000, max_completion_tokens=200,
+                           out=tmp_path / "out")
+    assert [r[0] for r in report.noticed["over_limit"].rows] == [10]
+    assert report.completion.over == 1
 
 
 def test_rows_that_do_not_fit_are_left_out_and_never_cut(chat, jsonl, tmp_path):
