@@ -12,8 +12,11 @@ from playwright.sync_api import expect
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
+from reasoning_ui.rewards_html import signed
+from reasoning_ui.rewards_state import from_yaml
 
 CODE = "def score(completion, reference, prompt): return len(completion) / 1000, 'its length'"
+FAILING = "def score(completion, reference, prompt): return 1 / (len(completion) % 2)"  # on every other length
 SHORT_RUN = {
     "name": "Rewards in the browser", "model": {"max_length": 512},
     "data": {"split": {"sft": 16, "grpo": 16, "validation": 4, "test": 4}}, "sft": {"enabled": False},
@@ -45,7 +48,7 @@ def choose(page: Any, box: str, words: str) -> None:
     page.get_by_role("option", name=words, exact=True).click()
 
 
-def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str) -> None:
+def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str, tmp_path: Path) -> None:
     open_rewards(page, app_url)
     table = page.locator("#reward-set")
     expect(table).to_contain_text("+9.5")
@@ -81,8 +84,21 @@ def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str) -> None:
     yaml.fill("- kind: nonsense\n")
     page.locator("#yaml-load").click()
     expect(page.get_by_text("There is no reward 'nonsense'")).to_be_visible()
+    with page.expect_download() as download:
+        page.locator("#yaml-save").click()
+    kept = tmp_path / "kept.yaml"
+    download.value.save_as(kept)
+    assert [f.label for f in from_yaml(kept.read_text(encoding="utf-8")).functions] == ["format_exact", "says it"]
     page.locator("#bench-gaming").click()
     expect(page.locator("#bench-result")).to_contain_text("every number from 0 to 999» gets")
+    choose(page, "#reward-preset", "R1 style")
+    page.locator("#reward-use").click()
+    expect(table).to_contain_text("accuracy")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#yaml-open").click()
+    chooser.value.set_files(kept)
+    expect(table).to_contain_text("says it")
+    expect(table).not_to_contain_text("accuracy")
     page.reload()
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
     open_tab(page, "Rewards")
@@ -107,7 +123,8 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     home = StudioHome(tmp_path / "home")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(Recipe.parse(SHORT_RUN).to_yaml(), encoding="utf-8")
-    open_rewards(page, start_app(home.path))
+    url = start_app(home.path)
+    open_rewards(page, url)
     open_tab(page, "Train")
     page.get_by_role("button", name="The recipe as a file").click()
     page.locator('#review input[type="file"]').set_input_files(recipe)
@@ -119,14 +136,9 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     expect(page.locator("#reward-set")).to_contain_text("accuracy")
     choose(page, "#reward-kind", "Custom: Custom Python")
     page.locator("#reward-add").click()
-    code = page.locator("#reward-code .cm-content")
-    code.click()
-    page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.insert_text("def score(: pass")
+    write_code(page, "def score(: pass")
     expect(page.locator("#reward-note")).to_contain_text("line 1")
-    code.click()
-    page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.insert_text(CODE)
+    write_code(page, CODE)
     expect(page.locator("#reward-note")).to_contain_text("The code works")
     page.locator("#reward-name").fill("brevity")
     page.locator("#reward-name").press("Tab")
@@ -140,11 +152,24 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     expect(page.locator("#reward-set")).not_to_contain_text("accuracy")
     page.locator("#bench-mutants").click()
     expect(page.locator("#bench-result .rs-warn")).to_contain_text("«wrong answer»")
+    page.locator("#reward-add").click()
+    expect(page.locator("#reward-form")).to_contain_text("Empty takes «custom»")
+    write_code(page, FAILING)
+    expect(page.locator("#reward-note")).to_contain_text("ZeroDivisionError")
+    page.locator("#reward-name").fill("broken")
+    page.locator("#reward-name").press("Tab")
+    expect(page.locator("#reward-set")).to_contain_text("broken")
 
     page.locator("#dry-prompts input").fill("2")
     page.locator("#dry-start").click()
-    expect(page.locator("#dry-report .r-charts")).to_contain_text("brevity", timeout=300_000)
-    expect(page.locator("#dry-report .rs-note")).to_be_visible()
+    report = page.locator("#dry-report")
+    expect(report.locator(".r-charts")).to_contain_text("brevity", timeout=300_000)
+    expect(report.locator(".rs-note")).to_contain_text("The reward 'broken' could not score")
+    expect(report).to_contain_text(re.compile(r"Measured on training steps .* learning [\d.]+ m?s a step"))
+    expect(report.locator(".d-facts")).to_contain_text("a training step")
+    dry = home.run(next(row["id"] for row in home.known_runs() if row["kind"] == "dry_run"))
+    pace = RunReader(dry).status()["dry_run"]["pace"]
+    assert pace["step_seconds"] >= pace["generate_seconds"] > 0 < pace["learn_seconds"]
 
     open_tab(page, "Train")
     page.locator("#start-training").click()
@@ -159,7 +184,35 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     group = RunReader(folder).groups_at("grpo", 1)[0]
     completion = RunReader(folder).completions_of(group["id"])[0]
     assert completion["rewards"]["brevity"] == pytest.approx(min(1.0, len(completion["text"]) / 1000))
+    assert (completion["rewards"]["broken"] is None) is (len(completion["text"]) % 2 == 0)
     assert folder.recipe().rewards.functions[1].code == CODE
+
     open_tab(page, "Live")
-    legend = page.locator(".live-legend", has_text="brevity").first
-    expect(legend).to_contain_text(f"{values[-1]['value']:.3f}", timeout=120_000)
+    chart = page.locator(".live-legend", has_text="brevity").first
+    for label in ("format", "brevity"):
+        newest = RunReader(folder).metric(f"reward_raw/{label}")[-1]["value"]
+        expect(chart).to_contain_text(label)
+        expect(chart).to_contain_text(f"{newest:.3f}", timeout=120_000)
+    expect(page.locator(".live-findings")).to_contain_text("«broken» failed on")
+    page.goto(f"{url}?run={folder.id}&group={group['id']}")
+    shown = page.locator(f'[aria-label="Completion {completion["position"] + 1}"] .live-rewards')
+    for label, value in completion["rewards"].items():
+        row = shown.locator("tr", has_text=label)
+        expect(row).to_contain_text("failed" if value is None else f"{value:.2f}")
+
+    open_tab(page, "Rewards")
+    page.locator("#bench-question textarea").fill(group["prompt"])
+    page.locator("#bench-reference textarea, #bench-reference input").first.fill(group["reference"])
+    page.locator("#bench-texts textarea").fill(completion["text"])
+    page.locator("#bench-score").click()
+    cells = page.locator("#bench-result tbody tr").first.locator("td.number")
+    expected = [signed(completion["total"]), "0", *(signed(completion["rewards"][k]) for k in (
+        "format", "brevity", "broken"))]
+    expect(cells).to_have_text(expected)
+
+
+def write_code(page: Any, text: str) -> None:
+    """Replace what the code editor holds."""
+    page.locator("#reward-code .cm-content").click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text(text)
