@@ -7,23 +7,30 @@ starts one such process per GPU; rank 0 alone writes to the run and hears stop r
 How it ended, other than well, is in the JSON file ANSWER: stopped on request, or which error with which words.
 """
 
+import contextlib
+import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline import errors
+from pipeline.disk import LowDisk
 from pipeline.errors import EngineError, StudioError
+from pipeline.failures import is_disk_full
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import RunFolder, RunWriter
 
 STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
+DISK_FULL = 74  # exit status of a stage that met a full disk (EX_IOERR)
 REQUEST = "STUDIO_STAGE_REQUEST"  # what an evaluation, a dry run or Ask was asked for, as JSON
 IS_CHILD = bool(os.environ.get("STUDIO_STAGE_PROCESS"))
 
@@ -77,6 +84,9 @@ def main(arguments: list[str]) -> int:
     except Stopped as stopped:  # status 0: a launcher would end the other ranks at the first that fails
         _tell(answer, stopped, is_main)
     except Exception as error:
+        if is_disk_full(error):  # the answer would not fit either
+            traceback.print_exc()
+            return DISK_FULL
         _tell(answer, error)
         raise
     finally:
@@ -85,17 +95,26 @@ def main(arguments: list[str]) -> int:
 
 
 def stop_poll(folder: RunFolder) -> Callable[[], bool]:
-    """Whether a stop of this run was asked for; looks into the home at most twice a second and remembers a yes."""
+    """Whether a stop of this run was asked for; looks into the home at most twice a second and remembers a yes.
+
+    While the disk is full it waits, as the worker's own stages do: training pauses exactly where it may stop. The page
+    is told by the worker, which looks at the same disk.
+    """
     from pipeline.studio_home import StudioHome
 
-    home = StudioHome(folder.path.parent.parent)
+    home, disk = StudioHome(folder.path.parent.parent), LowDisk(folder.path)
     state = {"asked": False, "looked": 0.0}
 
-    def asked() -> bool:
-        now = time.monotonic()
-        if not state["asked"] and now - state["looked"] >= STOP_POLL_SECONDS:
-            state["looked"] = now
+    def look() -> bool:
+        state["looked"] = time.monotonic()
+        with contextlib.suppress(sqlite3.Error):  # studio.db cannot be read for a moment, as on a full disk
             state["asked"] = home.stop_presses(folder.id) > 0
+        return bool(state["asked"]) or disk.problem() is None
+
+    def asked() -> bool:
+        if not state["asked"] and time.monotonic() - state["looked"] >= STOP_POLL_SECONDS:
+            while not look():
+                time.sleep(STOP_POLL_SECONDS)
         return bool(state["asked"])
 
     return asked
@@ -110,6 +129,8 @@ def _tell(answer: Path, error: Exception, is_main: bool = True) -> None:
 
 
 def _raise_answer(run: Run, status: int, answer: Path) -> None:
+    if status == DISK_FULL:
+        raise OSError(errno.ENOSPC, "No space left on device")
     told = json.loads(answer.read_text()) if answer.is_file() else None
     answer.unlink(missing_ok=True)
     if status == 0 and told is None:

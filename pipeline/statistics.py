@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 9_999
@@ -51,7 +51,7 @@ def wilson(count: int, n: int, confidence: float = CONFIDENCE) -> Rate:
         raise ValueError(f"count {count} must lie between 0 and n = {n}")
     if n == 0:
         return Rate(0, 0, None, 0.0, 1.0)
-    interval = stats.binomtest(count, n).proportion_ci(confidence, method="wilson")
+    interval = _stats().binomtest(count, n).proportion_ci(confidence, method="wilson")
     # At 0 and n the bound is exactly 0 or 1; rounding leaves 1e-17 there.
     low = 0.0 if count == 0 else float(interval.low)
     high = 1.0 if count == n else float(interval.high)
@@ -93,7 +93,7 @@ def bootstrap_mean(
 
 def mcnemar(gained: int, lost: int) -> float:
     """Exact two-sided McNemar p-value: under chance, gains and losses are equally likely."""
-    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
+    return float(_stats().binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
 
 
 def sign_flip(differences: Sequence[int]) -> float:
@@ -112,7 +112,7 @@ def sign_flip(differences: Sequence[int]) -> float:
     null = np.ones(1)
     for size, count in sizes.items():
         steps = np.zeros(2 * size * count + 1)
-        steps[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        steps[:: 2 * size] = _stats().binom.pmf(np.arange(count + 1), count, 0.5)
         null = np.convolve(null, steps)
     sums = np.arange(-total, total + 1)
     return float(min(1.0, null[np.abs(sums) >= observed].sum()))
@@ -185,6 +185,13 @@ def questions_needed(gain: float, discordant: float, power: float = 0.8, alpha: 
     if not 0 < gain <= 1:
         raise ValueError(f"the gain must lie between 0 and 1, not {gain}")
     discordant = min(1.0, max(discordant, gain))
-    reach = stats.norm.isf(alpha / 2) * math.sqrt(discordant)
-    reach += stats.norm.isf(1 - power) * math.sqrt(discordant - gain**2)
+    reach = _stats().norm.isf(alpha / 2) * math.sqrt(discordant)
+    reach += _stats().norm.isf(1 - power) * math.sqrt(discordant - gain**2)
     return math.ceil((reach / gain) ** 2)
+
+
+def _stats() -> Any:
+    """scipy.stats, imported when the first interval is asked for: half a second that the app need not start with."""
+    from scipy import stats
+
+    return stats

@@ -1,11 +1,14 @@
 """A stage in processes of its own: one, and two ranks that share a step."""
 
+import resource
+
 import pytest
 
+from pipeline import stage_process
 from pipeline.errors import DatasetError
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader
-from pipeline.stage_process import run_in_child
+from pipeline.stage_process import run_in_child, stop_poll
 from pipeline.studio_home import StudioHome
 
 TWO_RANKS = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -44,3 +47,36 @@ def test_what_failed_in_the_child_is_raised_here_in_its_own_words(make_run):
         run_in_child(run, environment=ONE_THREAD)
     assert isinstance(caught.value, (DatasetError, RuntimeError))
     assert not list(run.folder.path.glob("*.answer.json"))
+
+
+def test_a_child_waits_where_it_may_stop_while_the_disk_is_full(make_run, monkeypatch):
+    """The limit is raised above what the disk has: the poll comes back when it is lowered, or a stop is asked for."""
+    run = make_run()
+    home = StudioHome(run.folder.path.parent.parent)
+    home.add_run(run.folder.id, "full disk", "train")
+    ends = [lambda: monkeypatch.setenv("REASONING_STUDIO_MIN_FREE_MB", "0"), lambda: home.ask_stop(run.folder.id)]
+    for end, stopped in zip(ends, (False, True), strict=True):
+        monkeypatch.setenv("REASONING_STUDIO_MIN_FREE_MB", "1e12")
+        waited = []
+
+        def wait(seconds, end=end, waited=waited):
+            waited.append(seconds)
+            if len(waited) == 3:
+                end()
+
+        monkeypatch.setattr(stage_process.time, "sleep", wait)
+        assert stop_poll(run.folder)() is stopped
+        assert len(waited) == 3
+
+
+def test_a_full_disk_in_the_child_is_a_full_disk_here(make_run):
+    """Its files may not grow (as on a full disk) when the adapter is written: the worker gets the same OSError."""
+    run = make_run(lora={"rank": 64})
+    run.begin("sft", 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))  # passed on to the child
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            run_in_child(run, environment=ONE_THREAD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
