@@ -5,7 +5,9 @@ CPU (`run_check`), which the app and the command line start. All comparisons are
 
 - Merge: the 16-bit folder, reloaded by plain transformers, against base + adapter. bfloat16 keeps 8 bits of each
   weight, so logits move a little: the mean difference must stay below `MEAN_TOLERANCE` of their spread, and of 100
-  greedy answers at least 97 must extract to the same text.
+  greedy answers at least 97 must extract to the same text. An adapter that was trained on an 8- or 4-bit base has never
+  met the 16-bit weights that it is merged into: its answers may differ, so the difference in right answers is given
+  with its paired interval instead, and the check fails when the merged model is certainly worse.
 - GGUF: the file, read back by transformers, against the folder: token ids equal, and the same tolerance.
 """
 
@@ -16,9 +18,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EngineError
+from pipeline.statistics import bootstrap_mean
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
+    from pipeline.run_folder import RunFolder
 
 MEAN_TOLERANCE = 0.02  # mean |difference| of the logits, as a share of their standard deviation
 EQUAL_NEEDED = 0.97
@@ -39,6 +46,10 @@ class Check:
     ids_equal: bool | None = None
     answers_equal: int | None = None
     answers: int | None = None
+    trained_on: str = "16bit"  # the precision of the base while the adapter was trained
+    difference: float | None = None  # of the shares of right answers, merged minus as trained; with its 95 % interval
+    low: float | None = None
+    high: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -49,6 +60,11 @@ class Check:
             parts.insert(0, "token ids are equal" if self.ids_equal else "TOKEN IDS DIFFER")
         if self.answers is not None:
             parts.append(f"{self.answers_equal} of {self.answers} greedy answers are equal")
+        if self.difference is not None and self.low is not None and self.high is not None:
+            base = self.trained_on.replace("bit", "-bit")
+            parts.append(f"against the adapter on the {base} base that it was trained on, the merged model answers "
+                         f"{100 * self.difference:+.1f} points of the questions rightly (95 % interval "
+                         f"{100 * self.low:+.1f} to {100 * self.high:+.1f})")
         return f"{self.what} {'passed' if self.passed else 'FAILED'} its check: {'; '.join(parts)}."
 
 
@@ -67,9 +83,28 @@ def check_gguf(folder: Path, file: Path, texts: Sequence[str] = SAMPLES) -> Chec
     return Check(file.name, equal and mean <= MEAN_TOLERANCE, mean, largest, top, ids_equal=equal)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Greedy answers to the same questions by the adapter on its base and by the merged model."""
+
+    trained_on: str
+    as_trained: list[tuple[str | None, bool]]  # extracted answer, and whether it is right
+    merged: list[tuple[str | None, bool]]
+
+    @property
+    def equal(self) -> int:
+        """How many extract to the same text."""
+        return sum(x == y for (x, _), (y, _) in zip(self.as_trained, self.merged, strict=True))
+
+    def difference(self) -> tuple[float, float, float]:
+        """Right answers of the merged model minus those as trained, as a share, and the paired 95 % interval."""
+        d = [int(y) - int(x) for (_, x), (_, y) in zip(self.as_trained, self.merged, strict=True)]
+        return (sum(d) / len(d), *bootstrap_mean(d)) if d else (0.0, 0.0, 0.0)
+
+
 def check_merge(base: str | Path, adapter: Path, merged: Path, prompts: Sequence[list[int]],
-                answers: tuple[int, int] | None = None) -> Check:
-    """Reload a merged folder and compare it with base + adapter in float32; `answers` are (equal, asked) if known."""
+                answers: Answers | None = None) -> Check:
+    """Reload a merged folder and compare it with base + adapter in float32, and their greedy answers where given."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -78,10 +113,21 @@ def check_merge(base: str | Path, adapter: Path, merged: Path, prompts: Sequence
     one = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     one = PeftModel.from_pretrained(one, adapter).eval().to(where)
     two = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval().to(where)
-    mean, largest, top = _compare(one, two, prompts[:CHECKED_PROMPTS])
-    passed = mean <= MEAN_TOLERANCE and (answers is None or answers[0] >= EQUAL_NEEDED * answers[1])
-    equal, asked = answers or (None, None)
-    return Check("The merged model", passed, mean, largest, top, answers_equal=equal, answers=asked)
+    numbers = _compare(one, two, prompts[:CHECKED_PROMPTS])
+    return judged(numbers, answers)
+
+
+def judged(numbers: tuple[float, float, float], answers: Answers | None) -> Check:
+    """The outcome of a merge check from the logits' mean, largest difference and equal tops, and the answers."""
+    fine, what = numbers[0] <= MEAN_TOLERANCE, "The merged model"
+    if answers is None:
+        return Check(what, fine, *numbers)
+    if answers.trained_on == "16bit":
+        fine &= answers.equal >= EQUAL_NEEDED * len(answers.merged)
+        return Check(what, fine, *numbers, answers_equal=answers.equal, answers=len(answers.merged))
+    difference, low, high = answers.difference()
+    return Check(what, fine and high >= 0, *numbers, answers_equal=answers.equal, answers=len(answers.merged),
+                 trained_on=answers.trained_on, difference=difference, low=low, high=high)
 
 
 def _compare(one: Any, two: Any, prompts: Sequence[list[int]]) -> tuple[float, float, float]:
@@ -104,29 +150,39 @@ def _compare(one: Any, two: Any, prompts: Sequence[list[int]]) -> tuple[float, f
 
 def check_run(folder: Path, stage: str, questions: int = 100) -> Check:
     """The merge of one stage of a run, with greedy answers to its test questions by adapter and by merged model."""
-    from pipeline.dataset.chat import ChatTokenizer, prompt_ids
-    from pipeline.dataset.prepare import read_part
-    from pipeline.engines.base import Sampling
-    from pipeline.engines.sampling import TransformersGenerator
-    from pipeline.rewards.answers import last_number
     from pipeline.run import Run
     from pipeline.run_folder import RunFolder
-    from pipeline.tags import extract, scheme_of
 
     run_folder = RunFolder(folder)
     recipe = run_folder.recipe()
     base = Run(run_folder, recipe, None).model_before(stage)  # type: ignore[arg-type]  # nothing is written
-    merged, adapter = run_folder.model(stage), run_folder.adapter(stage)
-    chat, scheme = ChatTokenizer.load(str(merged)), scheme_of(recipe.data.tags)
-    prompts = [prompt_ids(chat, row) for row in read_part(run_folder.data("test"))[:questions]]
+    prompts, answers = greedy_answers(run_folder, recipe, base, stage, questions)
+    return check_merge(base, run_folder.adapter(stage), run_folder.model(stage), prompts, answers)
+
+
+def greedy_answers(folder: "RunFolder", recipe: "Recipe", base: str, stage: str, questions: int = 100
+                   ) -> tuple[list[list[int]], Answers]:
+    """The first test questions as prompts, answered by the adapter on its base as trained, and by the merged model."""
+    from pipeline.dataset.chat import ChatTokenizer, prompt_ids
+    from pipeline.dataset.prepare import read_part
+    from pipeline.engines.base import Sampling
+    from pipeline.engines.sampling import TransformersGenerator
+    from pipeline.rewards.answers import last_number, same_answer
+    from pipeline.tags import extract, scheme_of
+
+    merged, scheme = folder.model(stage), scheme_of(recipe.data.tags)
+    chat = ChatTokenizer.load(str(merged), template=recipe.model.chat_template)
+    rows = read_part(folder.data("test"))[:questions]
+    prompts = [prompt_ids(chat, row) for row in rows]
     sampling = Sampling(max_completion_tokens=recipe.grpo.max_completion_tokens, batch_size=50)
-    texts = []
-    for model, on_it in ((base, adapter), (str(merged), None)):
-        with TransformersGenerator(model, recipe.model, on_it) as generator:
-            answers = [samples[0].text for samples in generator.generate(prompts, sampling)]
-        texts.append([extract(scheme, text) or last_number(text) for text in answers])
-    equal = sum(x == y for x, y in zip(*texts, strict=True))
-    return check_merge(base, adapter, merged, prompts, (equal, len(prompts)))
+    level = recipe.model.precision if recipe.model.precision in ("8bit", "4bit") else "16bit"
+    found = []
+    for model, adapter, precision in ((base, folder.adapter(stage), level), (str(merged), None, "16bit")):
+        with TransformersGenerator(model, recipe.model, adapter, precision) as generator:
+            texts = [samples[0].text for samples in generator.generate(prompts, sampling)]
+        found.append([(extract(scheme, text) or last_number(text), same_answer(extract(scheme, text), row["reference"]))
+                      for text, row in zip(texts, rows, strict=True)])
+    return prompts, Answers(level, *found)
 
 
 def run_check(*arguments: str, timeout_seconds: float = 1800) -> Check:
