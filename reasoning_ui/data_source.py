@@ -2,9 +2,10 @@
 
 import gradio as gr
 
+from pipeline.dataset import gym
 from pipeline.dataset.sources import DATASETS, looks_like_hub_id
 from pipeline.errors import DatasetError
-from pipeline.recipe import DataStep
+from pipeline.recipe import DataStep, Split
 from reasoning_ui.data_state import check_path, keep_upload
 from reasoning_ui.header import QUIET
 from reasoning_ui.shared import Shared, data_step, guard
@@ -14,7 +15,7 @@ PASTE = "question,answer\nWhat is 2 + 3?,5\nWhat is 4 x 6?,24"
 
 
 def build_source(shared: Shared) -> None:
-    """Built-in sets, an upload, pasted rows, the Hub, and a file of this machine (not on a Space)."""
+    """Built-in sets, an upload, pasted rows, the Hub, Reasoning Gym, and a file of this machine (not on a Space)."""
     gr.Markdown("### 1. Choose the questions\nEach row needs a question and its right answer; a worked solution helps. "
                 "Nothing leaves this machine.")
     with gr.Tabs(elem_id="data-sources"):
@@ -37,6 +38,8 @@ def build_source(shared: Shared) -> None:
                       **QUIET)
         with gr.Tab("Hugging Face"):
             _hub(shared)
+        with gr.Tab("Reasoning Gym") as tab:
+            _gym(shared, tab)
         if not shared.on_space:
             with gr.Tab("File on this machine"):
                 path = gr.Textbox(label="Path", placeholder="/home/me/questions.jsonl", elem_id="data-path",
@@ -50,7 +53,10 @@ def new_source(now: str, source: str, config: str | None = None, split: str | No
                revision: str | None = None) -> str:
     """The data choice with another source: tags, system prompt and shares stay, columns belong to the old one."""
     old = data_step(now)
-    shares = old.split if max(old.split.model_dump().values()) < 1 else DataStep().split
+    kept = max(old.split.model_dump().values()) < 1 and not old.source.startswith(gym.PREFIX)
+    shares = old.split if kept else DataStep().split
+    if source.startswith(gym.PREFIX):
+        shares = Split(sft=0, grpo=0.8, validation=0.1, test=0.1)  # there are no worked solutions to imitate
     return DataStep(source=source, config=config, source_split=split, revision=revision, tags=old.tags,
                     system_prompt=old.system_prompt, split=shares).model_dump_json()
 
@@ -67,6 +73,34 @@ def _hub(shared: Shared) -> None:
         revision = gr.Textbox(label="Revision", placeholder="newest", elem_id="hub-revision", min_width=120)
     use = gr.Button("Use this dataset", size="sm", elem_id="use-hub")
     use.click(guard(_from_hub), [repo, config, split, revision, shared.data], shared.data, **QUIET)
+
+
+def _gym(shared: Shared, tab: gr.Tab) -> None:
+    gr.Markdown("Puzzles and problems made without end by [Reasoning Gym](https://github.com/open-thought/reasoning-gym)"
+                ", each with an answer that can be checked. For practice (GRPO): there are no worked solutions.")
+    if not gym.is_installed():
+        gr.Markdown(gym.MISSING, elem_id="gym-missing")
+        return
+    with gr.Row():
+        task = gr.Dropdown([], label="Task", elem_id="gym-task", min_width=200)
+        size = gr.Number(1000, label="Questions", precision=0, minimum=1, maximum=gym.MOST_ROWS, elem_id="gym-size",
+                         min_width=110)
+        seed = gr.Number(1, label="Seed", precision=0, minimum=0, elem_id="gym-seed", min_width=90)
+        level = gr.Slider(0, gym.HARDEST, 0, step=1, label="Difficulty", elem_id="gym-difficulty", min_width=180,
+                          info="0 is the easiest; each task has its own hardest level.")
+    use = gr.Button("Use this task", size="sm", elem_id="use-gym")
+    tab.select(guard(_tasks), task, task, **QUIET)
+    use.click(guard(_from_gym), [task, size, seed, level, shared.data], shared.data, **QUIET)
+
+
+def _tasks(now: str | None) -> gr.Dropdown:
+    """The tasks to choose from; asked for when they are looked at, as their import takes a second."""
+    return gr.Dropdown(choices=[(name.replace("_", " "), name) for name in gym.task_names()], value=now or "chain_sum")
+
+
+def _from_gym(task: str | None, size: float | None, seed: float | None, level: float, now: str) -> str:
+    made = gym.GymTask(task or "chain_sum", int(size or 0), int(seed or 0), int(level))
+    return new_source(now, gym.GymTask.parse(made.source).source)
 
 
 def _from_hub(repo: str, config: str, split: str, revision: str, now: str) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from pipeline.dataset import gym
 from pipeline.dataset.answers import RULE_NAMES
+from pipeline.dataset.gym import GymTask
 from pipeline.dataset.mapping import Mapping
 from pipeline.dataset.prepare import mapping_of
 from pipeline.dataset.sample import Sample, load_sample
@@ -131,6 +133,8 @@ def _refresh(shared: Shared, view: PreviewSection, here: str, data: str, model: 
 def _chosen(step: DataStep, sample: Sample, found: Mapping | None) -> str:
     known = DATASETS.get(step.source)
     title = known.title if known else step.source.rsplit("/", 1)[-1] if step.source.startswith("/") else step.source
+    if step.source.startswith(gym.PREFIX):
+        title = GymTask.parse(step.source).name.replace("_", " ")
     return source_html(title, known.sentence if known else "", sample) + rows_html(sample, found)
 
 

@@ -11,6 +11,7 @@ FOLDERS = ("pipeline", "reasoning_ui", "assets", "benchmarks", "scripts", "docs"
 COMMENTS = {
     "app.py": "arguments, then the page: `python app.py`",
     "requirements.txt": "app and CPU engine, exact pins", "requirements-gpu.txt": "what an NVIDIA GPU needs besides",
+    "requirements-gym.txt": "what the tasks of Reasoning Gym need besides",
     "requirements-dev.txt": "what tests and benchmarks need besides", "Makefile": "check · bench · soak · space · …",
     "pyproject.toml": "settings of ruff and pytest", "LICENSE": "Apache-2.0", "README.md": "this page",
     ".ci/run": "what continuous integration runs", "assets/app.css": "the rules that the theme does not cover",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset import gym
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
@@ -19,6 +20,7 @@ from pipeline.recipe import DataStep
 from pipeline.tags import scheme_of
 
 ROWS = 20_000
+MADE_ROWS = 200  # of a task that makes its rows, which may take a while each
 MAX_CHARACTERS = 24_000_000  # of all texts of a sample
 _lock = threading.Lock()
 _samples: dict[tuple[Any, ...], "Sample"] = {}
@@ -126,14 +128,14 @@ def _read(data: DataStep) -> Sample:
         return Sample(rows, [], columns_of([r for _, r in rows[:1]]), "made here", [note], None, False)
     source = open_source(data)
     rows, broken, size = [], [], 0
-    complete = True
+    complete, most = True, MADE_ROWS if data.source.startswith(gym.PREFIX) else ROWS
     for item in source:
         if isinstance(item, Broken):
             broken.append(item)
         else:
             rows.append(item)
             size += sum(len(v) if isinstance(v, str) else 50 for v in item[1].values())
-        if len(rows) >= ROWS or len(broken) >= ROWS or size > MAX_CHARACTERS:
+        if len(rows) >= most or len(broken) >= ROWS or size > MAX_CHARACTERS:
             complete = False
             break
     if not rows:

@@ -1,4 +1,4 @@
-"""Where rows come from: a built-in set, a file, a prepared dataset, or the Hugging Face Hub.
+"""Where rows come from: a built-in set, a file, a prepared dataset, the Hugging Face Hub, or Reasoning Gym.
 
 `REASONING_STUDIO_DATA=<folder>` with gsm8k/train.jsonl, gsm8k/test.jsonl, math500.jsonl, aime24.jsonl, … is looked at
 before the Hub, for tests and for machines without a network.
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import reach
-from pipeline.dataset.files import Broken, Rows, read_rows
+from pipeline.dataset import gym
+from pipeline.dataset.files import read_rows
+from pipeline.dataset.rows import Broken, Rows
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
 
@@ -73,7 +75,7 @@ def open_source(data: DataStep) -> Rows:
 
 
 def open_named(source: str, config: str | None = None, split: str | None = None, revision: str | None = None) -> Rows:
-    """The rows of a built-in set, a file, a folder of a prepared dataset, or a Hub id."""
+    """The rows of a built-in set, a file, a folder of a prepared dataset, a Hub id, or a task of Reasoning Gym."""
     if built_in := DATASETS.get(source):
         split = split or built_in.split
         if (local := local_file(built_in, split)) is not None:
@@ -84,6 +86,8 @@ def open_named(source: str, config: str | None = None, split: str | None = None,
         from pipeline.dataset.leakage import remembering
 
         return remembering(source, rows)
+    if source.startswith(gym.PREFIX):
+        return gym.gym_rows(source)
     path = Path(source).expanduser()
     if reach.looks_like_path(source):
         reach.check(path)

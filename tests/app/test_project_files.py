@@ -14,7 +14,8 @@ FIRST = "python3 -m venv .venv && . .venv/bin/activate && pip install -r require
 SECOND = ". .venv/bin/activate && pip install -r requirements-dev.txt && pytest"
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt", "requirements-gym.txt",
+                                  "requirements-dev.txt"])
 def test_every_requirement_is_pinned_exactly_torch_excepted(name: str) -> None:
     lines = [line for line in (PROJECT / name).read_text().splitlines() if line and not line.startswith("#")]
     for line in lines:
