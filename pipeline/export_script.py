@@ -1,37 +1,44 @@
 """The single-file script that repeats a run with public libraries alone, made from `assets/export/repeat.py`.
 
-Settings enter as JSON inside a Python string literal, never as code. What the script cannot repeat is refused in words.
+Settings enter as JSON inside a Python string literal, never as code. The rewards and the reading of answers are this
+project's own functions, copied by `export_bundle`. What the script cannot repeat is refused in words.
 """
 
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.chat import PLAIN_TEMPLATE
 from pipeline.errors import RunError
+from pipeline.export_bundle import Place, bundle
 from pipeline.recipe import Recipe
 from pipeline.rewards.library import LIBRARY
 from pipeline.tags import scheme_of
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "assets" / "export" / "repeat.py"
-REWARDS = ("format_exact", "format_approximate", "answer_exact", "answer_numeric")
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "pandas", "math-verify")
+NEEDED = {"text_match": ("regex",), "forbidden_words": ("regex",), "json_valid": ("regex", "jsonschema"),
+          "json_schema": ("regex", "jsonschema")}  # packages that some rewards import
+READING: tuple[Place, ...] = (
+    ("pipeline.rewards.answers", "lenient_match"), ("pipeline.rewards.answers", "same_answer"),
+    ("pipeline.rewards.base", "Item"), ("pipeline.tags", "TagScheme"), ("pipeline.tags", "extract"),
+    ("pipeline.tags", "is_well_formed"))
+BY_THE_SCRIPT: tuple[Place, ...] = (("pipeline.rewards.answers", "_math_equal"),)
+BEGIN, END = "# begin:", "# end\n"
 
 
 def problems(recipe: Recipe) -> list[str]:
     """What the script would do differently from the run; empty when it can be written."""
     found = []
-    other = [s.label for s in recipe.rewards.functions if s.enabled and s.kind not in REWARDS and recipe.grpo.enabled]
-    if other:
-        found.append(f"it knows the rewards {', '.join(REWARDS)}, not {', '.join(other)}")
-    if any(s.parameters.get("several", "last") != "last" or s.parameters.get("units", "ignore") != "ignore"
-           for s in recipe.rewards.functions if s.enabled):
-        found.append("it takes the last of several answers and ignores units")
-    if scheme_of(recipe.data.tags).is_boxed or not scheme_of(recipe.data.tags).reasoning_open:
-        found.append("it reads answers between tags, with reasoning before them")
+    custom = [s.label for s in recipe.rewards.functions if s.enabled and s.kind == "custom" and recipe.grpo.enabled]
+    if custom:
+        found.append(f"the reward {', '.join(custom)} is your own code, which runs in this app's sandbox alone")
     if recipe.model.gpus > 1:
         found.append("it trains on one device")
+    if recipe.model.precision == "fp8":
+        found.append("it loads the base in 16, 8 or 4 bits, not in fp8")
     return found
 
 
@@ -42,13 +49,24 @@ def script(recipe: Recipe) -> str:
                        "`python -m pipeline run recipe.yaml` repeats it.")
     scheme = scheme_of(recipe.data.tags)
     template = PLAIN_TEMPLATE if recipe.model.chat_template == "plain" else None
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, empty, value in (("RECIPE", "{}", settings(recipe)), ("TAGS", "[]", list(scheme.tags)),
+    values = settings(recipe)
+    text = _with_functions(TEMPLATE.read_text(encoding="utf-8"), [reward["kind"] for reward in values["rewards"]])
+    for name, empty, value in (("RECIPE", "{}", values), ("TAGS", "[]", list(vars(scheme).values())),
                                ("CHAT_TEMPLATE", "null", template)):
         line = f'{name} = json.loads("{empty}")'
         assert text.count(line) == 1, line
         text = text.replace(line, f"{name} = json.loads({json.dumps(value)!r})")
-    return text.replace("{requirements}", " ".join(_pins()), 1)
+    return text.replace("{requirements}", " ".join(_pins([reward["kind"] for reward in values["rewards"]])), 1)
+
+
+def _with_functions(template: str, kinds: Sequence[str]) -> str:
+    """The template with the functions that it imports from the app in the imports' place."""
+    start, end = template.index(BEGIN), template.index(END) + len(END)
+    places = {kind: (LIBRARY[kind].score.__module__, LIBRARY[kind].score.__name__) for kind in dict.fromkeys(kinds)}
+    imports, source = bundle([*READING, *places.values()], BY_THE_SCRIPT)
+    table = ", ".join(f'"{kind}": {name}' for kind, (_, name) in places.items())
+    new = [line for line in imports if line not in template[:start].splitlines()]
+    return "\n".join([template[:start].rstrip(), "", *new, "", "", source, "", f"KINDS = {{{table}}}", template[end:]])
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -64,9 +82,10 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         "evaluate": recipe.evaluate.model_dump(include={"limit", "max_completion_tokens"})}
 
 
-def _pins() -> list[str]:
+def _pins(kinds: Sequence[str]) -> list[str]:
+    """What the script imports, at the versions of this installation."""
     pins = []
-    for package in PACKAGES:
+    for package in [*PACKAGES, *dict.fromkeys(p for kind in kinds for p in NEEDED.get(kind, ()))]:
         try:
             pins.append(f"{package}=={importlib.metadata.version(package).partition('+')[0]}")
         except importlib.metadata.PackageNotFoundError:

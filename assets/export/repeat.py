@@ -7,12 +7,14 @@
 completion). On a GPU with vLLM installed, GRPO samples with it. The last line printed is the result as JSON.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
-import re
-from fractions import Fraction
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import torch
@@ -30,119 +32,64 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
+# begin: the export puts these functions themselves, with all that they use, in the place of the imports
+from pipeline.rewards.answers import lenient_match, same_answer
+from pipeline.rewards.base import Item
+from pipeline.tags import TagScheme, extract, is_well_formed
+
+KINDS = {}  # name of a reward -> its function
+# end
+
 RECIPE = json.loads("{}")  # filled in by the export
-TAGS = json.loads("[]")  # reasoning opens, reasoning closes, answer opens, answer closes
+TAGS = json.loads("[]")  # name of the scheme, reasoning opens, reasoning closes, answer opens, answer closes
 CHAT_TEMPLATE = json.loads("null")  # only for a base model without one of its own
 GPU = torch.cuda.is_available()
 TYPE = (torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16) if GPU else torch.float32
 
 
-# Reading answers ----------------------------------------------------------------------------------
+# Reading and scoring answers ----------------------------------------------------------------------
 
 
-def answers_in(text):
-    """What every closed answer tag holds."""
-    opened, closed = re.escape(TAGS[2]), re.escape(TAGS[3])
-    return re.findall(f"{opened}((?:(?!{opened}).)*?){closed}", text, flags=re.DOTALL)
-
-
-def well_formed(text):
-    """Every tag once and in order, both blocks filled, nothing but white space outside."""
-    r_open, r_close, a_open, a_close = map(re.escape, TAGS)
-    layout = rf"\s*{r_open}(.*?\S.*?){r_close}\s*{a_open}(.*?\S.*?){a_close}\s*"
-    return all(text.count(tag) == 1 for tag in TAGS) and re.fullmatch(layout, text, re.DOTALL) is not None
-
-
-def number(text):
-    """A written number as a fraction, without currency, separators and units; None for anything else."""
-    found = re.fullmatch(r"[$€£]?([-+]?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+)(?:/(\d+))?[a-zA-Z°%.\s]*", text.strip())
-    if not found:
+@lru_cache(maxsize=65536)
+def _math_equal(given, reference):
+    """For what numbers and letters do not settle; None where math-verify is not there or gives up."""
+    if not find_spec("math_verify"):
         return None
-    value = Fraction(found[1].replace(",", ""))
-    return value / int(found[2]) if found[2] and int(found[2]) else value
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-
-def same(given, reference):
-    """Equal as text, as numbers, or (where math-verify is installed) as mathematics."""
-    if given is None or not given.strip():
-        return False
-    if given.strip() == reference.strip():
-        return True
-    one, two = number(given), number(reference)
-    if one is not None and two is not None:
-        return one == two
-    if find_spec("math_verify") and one is None and two is None:
-        from math_verify import parse, verify
-
-        return verify(parse(f"${reference}$"), parse(f"${given}$"))
-    return False
-
-
-def last_number(text):
-    """The last number anywhere."""
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
-    return found[-1] if found else None
-
-
-# Rewards ------------------------------------------------------------------------------------------
-
-
-def format_exact(text, reference, p):
-    return p["right"] if well_formed(text) else p["wrong"]
-
-
-def format_approximate(text, reference, p):
-    counts = [text.count(tag) for tag in TAGS]
-    total = sum(p["once"] if c == 1 else p["repeated"] if c else p["missing"] for c in counts)
-    places = [text.find(tag) for tag in TAGS]
-    return total + (p["out_of_order"] if counts == [1] * len(TAGS) and places != sorted(places) else 0.0)
-
-
-def answer_exact(text, reference, p):
-    found = answers_in(text)
-    if not found or not found[-1].strip():
-        return p["missing"]
-    raw = found[-1]
-    if raw == reference:
-        return p["exact"]
-    if same(raw, reference):
-        return p["same"]
-    one, two = number(raw), number(reference)
-    error = abs(one - two) / abs(two) if one is not None and two else 1
-    return p["within_10"] if error <= 0.1 else p["within_20"] if error <= 0.2 else p["wrong"]
-
-
-def answer_numeric(text, reference, p):
-    found, two = answers_in(text), number(reference)
-    if two is None:
+    config = [LatexExtractionConfig(), ExprExtractionConfig()]
+    try:
+        gold, found = (parse(f"${text}$", extraction_config=config) for text in (reference, given))
+        return bool(gold and found and verify(gold, found))
+    except Exception:
         return None
-    if not found or not found[-1].strip():
-        return p["missing"]
-    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", found[-1])
-    one = number(found[-1]) if number(found[-1]) is not None else number(numbers[0]) if len(numbers) == 1 else None
-    if one is None:
-        return p["wrong"]
-    off = abs(one - two)
-    share = off / abs(two) if two else float(off > 0)
-    if off <= p["absolute_tolerance"] or share <= p["relative_tolerance"]:
-        return p["right"]
-    return p["near"] if share <= p["near_band"] else p["wrong"]
 
 
-KINDS = {f.__name__: f for f in (format_exact, format_approximate, answer_exact, answer_numeric)}
-
-
-def reward_functions():
+def reward_functions(tokenizer):
     """The recipe's rewards in TRL's form, and their weights."""
+    def count(text):
+        return len(tokenizer.encode(text, add_special_tokens=False))
+
     functions, weights = [], []
     for spec in RECIPE["rewards"]:
-        def reward(completions, reference, _spec=spec, **_):
+        def reward(completions, reference, prompts=None, completion_ids=None, _spec=spec, **_):
             texts = [c[0]["content"] if isinstance(c, list) else c for c in completions]
-            return [KINDS[_spec["kind"]](t, r, _spec["parameters"]) for t, r in zip(texts, reference, strict=True)]
+            asked = [p[-1]["content"] for p in prompts] if prompts else [""] * len(texts)
+            ids = completion_ids or [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+            cut = [completion_ids is not None and (not i or i[-1] not in ends_of(tokenizer)) for i in ids]
+            items = [Item(*parts, count) for parts in zip(
+                texts, reference, asked, [TagScheme(*TAGS)] * len(texts), map(len, ids), cut, strict=True)]
+            settings = SimpleNamespace(**_spec["parameters"])
+            return [KINDS[_spec["kind"]](item, settings)[0] for item in items]
         reward.__name__ = spec["label"]
         functions.append(reward)
         weights.append(spec["weight"])
     return functions, weights
+
+
+def ends_of(tokenizer):
+    """Tokens that end an answer."""
+    return [tokenizer.eos_token_id, tokenizer.pad_token_id]
 
 
 # Models and data ----------------------------------------------------------------------------------
@@ -229,7 +176,7 @@ def sft(base, rows, out):
 def grpo(base, rows, out):
     step, tokenizer = RECIPE["grpo"], load_tokenizer(base, "left")
     model = load(base, RECIPE["precision"])
-    functions, weights = reward_functions()
+    functions, weights = reward_functions(tokenizer)
     use_vllm = {"use_vllm": True, "vllm_mode": "colocate"} if GPU and find_spec("vllm") else {}
     data = Dataset.from_list([{"prompt": messages(row), "reference": row["reference"]}
                               for row in rows if row["reference"] is not None])
@@ -261,7 +208,7 @@ def merge(base, adapter, out):
 
 def evaluate(source, rows):
     """Greedy answers: how many have the format, are right in the tags, and right anywhere."""
-    tokenizer, model = load_tokenizer(source, "left"), load(source).eval()
+    tokenizer, model, scheme = load_tokenizer(source, "left"), load(source).eval(), TagScheme(*TAGS)
     limit = RECIPE["evaluate"]["max_completion_tokens"] or RECIPE["grpo"]["max_completion_tokens"]
     ends = [i for i in {tokenizer.eos_token_id, *_ids(model.generation_config.eos_token_id)} if i is not None]
     greedy = GenerationConfig(do_sample=False, max_new_tokens=limit, pad_token_id=tokenizer.pad_token_id,
@@ -276,11 +223,10 @@ def evaluate(source, rows):
             out = model.generate(**inputs, generation_config=greedy)
         texts = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
         for row, text in zip(batch, texts, strict=True):
-            found = answers_in(text)
-            exact = bool(found) and same(found[-1], row["reference"])
-            counts["format"] += well_formed(text)
+            exact = same_answer(extract(scheme, text), row["reference"])
+            counts["format"] += is_well_formed(scheme, text)
             counts["exact"] += exact
-            counts["lenient"] += exact or same(last_number(text), row["reference"])
+            counts["lenient"] += exact or lenient_match(text, row["reference"])
     return {name: {"count": count, "n": len(rows), "rate": count / len(rows)} for name, count in counts.items()}
 
 

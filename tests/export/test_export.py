@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import sys
+import types
 import zipfile
 
 import pytest
@@ -10,12 +12,13 @@ import pytest
 from pipeline import export
 from pipeline.errors import RunError
 from pipeline.export_card import card
-from pipeline.export_script import TEMPLATE, script
+from pipeline.export_script import script
 from pipeline.merge_check import Check
 from pipeline.recipe import Recipe
 from pipeline.rewards import RewardSet
+from pipeline.rewards.library import LIBRARY
 from pipeline.run_folder import RunFolder
-from pipeline.tags import SCHEMES
+from pipeline.tags import SCHEMES, wrap
 
 
 def names(path):
@@ -76,12 +79,13 @@ def test_the_card_has_results_with_intervals_prompt_recipe_and_limits(finished):
 
 
 def test_the_script_is_python_that_imports_only_public_libraries(finished):
-    text = script(finished.recipe())
-    tree = ast.parse(text)
-    imported = {n.names[0].name if isinstance(n, ast.Import) else n.module for n in ast.walk(tree)
-                if isinstance(n, ast.Import | ast.ImportFrom)}
-    assert not any(name.startswith(("pipeline", "reasoning_ui")) for name in imported)
-    assert re.search(r"pip install torch==\S+ transformers==", text)
+    for recipe in (finished.recipe(), every_reward()):
+        text = script(recipe)
+        imported = {n.names[0].name if isinstance(n, ast.Import) else n.module for n in ast.walk(ast.parse(text))
+                    if isinstance(n, ast.Import | ast.ImportFrom)}
+        assert not any(name.startswith(("pipeline", "reasoning_ui", "pydantic")) for name in imported)
+        assert re.search(r"pip install torch==\S+ transformers==", text)
+    assert " jsonschema==" in text and " regex==" in text and "jsonschema" not in script(finished.recipe())
 
 
 def test_settings_cannot_become_code(finished):
@@ -89,32 +93,68 @@ def test_settings_cannot_become_code(finished):
     recipe = Recipe.parse({"data": {"tags": {"scheme": "custom", "reasoning_open": name, "reasoning_close": "'''",
                                              "answer_open": '"""', "answer_close": "\\'"}}})
     space = _run_functions(script(recipe))
-    assert space["TAGS"] == [name, "'''", '"""', "\\'"]
+    assert space["TAGS"] == ["custom", name, "'''", '"""', "\\'"]
 
 
-def test_a_recipe_that_the_script_cannot_repeat_is_refused_in_words():
-    recipe = Recipe.parse({"rewards": {"functions": [{"kind": "reasoning_length"}]}})
-    with pytest.raises(RunError, match="not reasoning_length"):
+def test_a_reward_that_the_script_cannot_repeat_is_named():
+    code = "def score(completion, reference, prompt):\n    return 1.0\n"
+    recipe = Recipe.parse({"rewards": {"functions": [{"kind": "format_exact"},
+                                                     {"kind": "custom", "name": "my taste", "code": code}]}})
+    with pytest.raises(RunError, match=r"the reward my taste is your own code.*pipeline run recipe\.yaml"):
         script(recipe)
+
+
+def every_reward(tags="reasoning"):
+    """A recipe with all rewards of the library but custom code, several of them with other settings too."""
+    other = [
+        {"kind": "answer_exact", "parameters": {"several": "agree"}},
+        {"kind": "answer_numeric", "parameters": {"units": "refuse", "several": "wrong", "relative_tolerance": 0.1}},
+        {"kind": "text_match", "parameters": {"mode": "regex", "expected": r"\d+", "where": "reasoning"}},
+        {"kind": "json_schema", "parameters": {"partial": 0.5, "schema_text": SCHEMA}},
+        {"kind": "overlong", "parameters": {"limit": 20, "buffer": 10}},
+        {"kind": "length_target", "parameters": {"shortest": 10, "longest": 15, "fade": 20}},
+        {"kind": "reasoning_length", "parameters": {"enough": 8}}]
+    functions = [{"kind": kind} for kind in LIBRARY if kind != "custom"]
+    functions += [spec | {"name": f"{spec['kind']} 2"} for spec in other]
+    return Recipe.parse({"data": {"tags": {"scheme": tags}}, "rewards": {"functions": functions}})
 
 
 def _run_functions(text):
     """The script's names, without running main()."""
-    space = {"__name__": "repeat", "__file__": str(TEMPLATE)}
-    exec(compile(text, "repeat.py", "exec"), space)
-    return space
+    sys.modules["repeat"] = module = types.ModuleType("repeat")  # where dataclasses look for their module
+    exec(compile(text, "repeat.py", "exec"), vars(module))
+    return vars(module)
 
 
-def test_the_scripts_rewards_and_checks_agree_with_the_apps(finished):
-    """On answers of every kind: right, near, wrong, rewritten, missing, repeated, out of order."""
-    good = "<reasoning>\nso\n</reasoning>\n<answer>{}</answer>"
-    texts = [good.format(a) for a in ("42", " 42 ", "42.0", "$42", "45", "49", "7", "", "about 42 apples", "x")]
-    texts += ["42", "<answer>42</answer>", good.format(42) + " more", good.format(1) + "<answer>42</answer>",
-              "<answer>42</answer><reasoning>so</reasoning>", "<reasoning>so</reasoning><answer>42"]
-    recipe = finished.recipe()
-    with RewardSet(recipe.rewards, SCHEMES["reasoning"]) as rewards:
-        expected = rewards.score(texts, ["42"] * len(texts), ["?"] * len(texts)).raw
-    functions, _ = _run_functions(script(recipe))["reward_functions"]()
+class Words:
+    """A tokenizer of words."""
+
+    eos_token_id = pad_token_id = 0
+
+    def encode(self, text, add_special_tokens=False):
+        return list(range(1, 1 + len(text.split())))
+
+
+SCHEMA = '{"required": ["a"], "properties": {"a": {"minimum": 2}}}'
+ANSWERS = ("42", " 42 ", "42.0", "$42", "42 dollars", "45", "49", "7", "", "about 42 apples", "41 or 42", "x",
+           "(B) Paris", r"\frac{84}{2}", "6*7", '{"a": 3}', '{"a": 1}', "{a: 3}", "As an AI, I cannot say")
+
+
+@pytest.mark.parametrize("tags", ["reasoning", "boxed"])
+@pytest.mark.parametrize("reference", ["42", "B", '{"a": 3}'])
+def test_the_scripts_rewards_are_the_apps(tags, reference):
+    """All rewards, two tag schemes, on answers of every kind: right, near, wrong, rewritten, missing, repeated, ..."""
+    good, recipe = (lambda answer: wrap(SCHEMES[tags], "so it is, so it is, so it is 7", answer)), every_reward(tags)
+    texts = [good(answer) for answer in ANSWERS]
+    texts += ["42", "<answer>42</answer>", good("42") + " more", good("1") + good("42"), good("42") + good("42"),
+              "<answer>42</answer><reasoning>so</reasoning>", "<reasoning>so</reasoning><answer>42", ""]
+    ids = [[*Words().encode(text), *([0] if i % 3 else [])] for i, text in enumerate(texts)]  # every third was cut off
+    with RewardSet(recipe.rewards, SCHEMES[tags], lambda text: len(Words().encode(text))) as rewards:
+        expected = rewards.score(texts, [reference] * len(texts), ["?"] * len(texts), [len(i) for i in ids],
+                                 [not i or i[-1] != 0 for i in ids]).raw
+    functions, weights = _run_functions(script(recipe))["reward_functions"](Words())
+    assert len(functions) == len(expected) == len(weights)
     for function in functions:
-        found = function(completions=[[{"content": t}] for t in texts], reference=["42"] * len(texts))
+        found = function(completions=[[{"content": t}] for t in texts], reference=[reference] * len(texts),
+                         prompts=[[{"content": "?"}]] * len(texts), completion_ids=ids)
         assert json.dumps(found) == json.dumps(expected[function.__name__]), function.__name__
