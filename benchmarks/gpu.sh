@@ -1,18 +1,30 @@
 #!/usr/bin/env bash
-# The numbers that need an NVIDIA GPU, one job at a time: the plain scripts, then our pipeline with both engines.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh
-set -euo pipefail
+# The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|memory …]
+# `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
+set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
 PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$HERE/docs/results}; WORK=$(mktemp -d)
-export PYTHONPATH="$HERE:$HERE/benchmarks/plain${PYTHONPATH:+:$PYTHONPATH}" DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1
-common=(--model "$MODEL" --data "$TRAIN" --steps "${STEPS:-20}" --batch 32 --generations 8 --max-tokens 256)
-
+export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 PYTHONUNBUFFERED=1
+MODEL=$(realpath "$MODEL") TRAIN=$(realpath "$TRAIN") TEST=$(realpath "$TEST") OUT=$(realpath "$OUT")
 cd "$WORK" # Unsloth writes generated code into the working folder
-$PYTHON "$HERE/benchmarks/plain/trl_grpo.py" "${common[@]}" --out "$OUT/gpu-plain-trl-transformers.json"
-$PYTHON "$HERE/benchmarks/plain/trl_grpo.py" --vllm "${common[@]}" --out "$OUT/gpu-plain-trl-vllm.json"
-timeout 900 $PYTHON "$HERE/benchmarks/plain/unsloth_grpo.py" "${common[@]}" --out "$OUT/gpu-plain-unsloth.json" ||
-  echo "the plain Unsloth script did not finish in 15 minutes"
-for engine in trl unsloth; do
-  $PYTHON -m benchmarks.gpu_pipeline --engine $engine --model "$MODEL" --train "$TRAIN" --test "$TEST" \
-    --home "$WORK/$engine" --out "$OUT/gpu-$engine.json"
-done
+wanted() { [ ${#parts[@]} -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]; }
+parts=("$@"); failed=0
+
+if wanted pipeline; then # SFT → merge → GRPO → merge → evaluation on both engines, stopped and resumed once
+  for engine in trl unsloth; do
+    $PYTHON -m benchmarks.gpu_pipeline --engine $engine --model "$MODEL" --train "$TRAIN" --test "$TEST" \
+      --home "$WORK/$engine" --out "$OUT/gpu-$engine.json" || failed=1
+  done
+fi
+if wanted steps; then # ours against the plain script, in turns
+  for path in trl-vllm unsloth trl-transformers; do
+    $PYTHON -m benchmarks.steps --path $path --model "$MODEL" --data "$TRAIN" --max-tokens 512 --max-length 1024 \
+      --repeats "${REPEATS:-5}" --steps "${STEPS:-12}" --skip "${SKIP:-4}" --out "$OUT/gpu-steps-$path.json" || failed=1
+  done
+fi
+if wanted memory; then # estimates against peaks
+  $PYTHON -m benchmarks.memory_peaks --models "$MODEL" ${LARGE:+"$LARGE"} --data "$TRAIN" \
+    --out "$OUT/gpu-memory.json" || failed=1
+fi
+exit $failed

@@ -37,6 +37,7 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
 
     `fill` may put files into the new folder before it appears.
     """
+    recipe = _with_whole_paths(recipe)
     _refuse_secrets(recipe)
     custom_code.refuse_if_off(recipe.rewards)
     home.may_start(recipe, request)
@@ -232,6 +233,20 @@ def _provenance(recipe: Recipe) -> Provenance:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """The recipe with local folders and files by their whole path: the worker works in another folder."""
+    def whole(source: str) -> str:
+        path = Path(source).expanduser()
+        return str(path.absolute()) if not path.is_absolute() and path.exists() else source
+
+    data = {"source": whole(recipe.data.source)}
+    if recipe.data.test_source:
+        data["test_source"] = whole(recipe.data.test_source)
+    model = {"source": whole(recipe.model.source)} if recipe.model.source != "tiny" else {}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=data),
+                                     "model": recipe.model.model_copy(update=model)})
 
 
 def _refuse_secrets(recipe: Recipe) -> None:

@@ -17,7 +17,9 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 args = arguments()
 clock = Clock()
 tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
-model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16).cuda()
+on_gpu = torch.cuda.is_available()
+model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16 if on_gpu else torch.float32)
+model.to("cuda" if on_gpu else "cpu")
 vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": args.vllm_share,
         "vllm_max_model_length": args.max_length} if USE_VLLM else {}
 trainer = GRPOTrainer(
@@ -27,8 +29,8 @@ trainer = GRPOTrainer(
     args=GRPOConfig(
         output_dir="plain_trl", per_device_train_batch_size=args.batch // args.accumulation,
         gradient_accumulation_steps=args.accumulation, num_generations=args.generations, max_steps=args.steps,
-        max_completion_length=args.max_tokens, learning_rate=5e-6, bf16=True, logging_steps=1, report_to="none",
-        save_strategy="no", seed=1, **vllm))
+        max_completion_length=args.max_tokens, learning_rate=5e-6, bf16=on_gpu, use_cpu=not on_gpu, logging_steps=1,
+        report_to="none", save_strategy="no", seed=1, **vllm))
 loaded = time.time() - STARTED
 trainer.train()
-clock.save(args.out, load_seconds=loaded, peak_gib=torch.cuda.max_memory_allocated() / 2**30)
+clock.save(args.out, load_seconds=loaded, peak_gib=torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None)

@@ -174,3 +174,17 @@ def test_a_run_says_that_it_lives_whatever_the_clock_says(home: StudioHome) -> N
     assert jobs.state(home, run_id).state == "running"
     os.kill(worker_of(home, run_id), signal.SIGKILL)
     until_state(home, run_id, "interrupted", seconds=3)
+
+
+def test_a_model_folder_and_a_file_beside_the_caller_are_found_by_the_worker(
+        home: StudioHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has another working folder: the recipe as run holds whole paths; Hub ids and names stay."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "rows.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    run_id = jobs.start(home, recipe(1, model={"source": "mine"}, data={"source": "./rows.jsonl"}))
+    made = home.run(run_id).recipe()
+    assert (made.model.source, made.data.source) == (str(tmp_path / "mine"), str(tmp_path / "rows.jsonl"))
+    run_id = jobs.start(home, recipe(1, model={"source": "owner/name"}, data={"source": "gsm8k"}))
+    made = home.run(run_id).recipe()
+    assert (made.model.source, made.data.source) == ("owner/name", "gsm8k")

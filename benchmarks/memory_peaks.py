@@ -1,0 +1,145 @@
+"""The memory estimate of the Train tab against the measured peak of each stage, through the worker.
+
+    python -m benchmarks.memory_peaks --models FOLDER [FOLDER …] --data train.jsonl --out docs/results/memory_peaks.json
+
+Every model with 16-bit and 4-bit base, two sequence lengths and both engines runs a few steps of SFT and GRPO. On an
+NVIDIA GPU the peak is what NVML says of the whole device, less what was taken before the start: it counts vLLM and the
+CUDA contexts as well. Without one it is the memory of the process that trains. The estimate is for texts that fill the
+sequence length: choose data and lengths so that they do. Nothing else may use the device meanwhile.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline import jobs
+from pipeline.errors import StudioError
+from pipeline.hardware import GIB, detect
+from pipeline.memory import estimates
+from pipeline.model_facts import read_facts
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunReader
+from pipeline.run_queue import MARK
+from pipeline.studio_home import StudioHome
+
+STAGES = {"SFT": "sft", "GRPO": "grpo"}
+
+
+class Peaks(threading.Thread):
+    """Looks ten times a second at what is taken, and keeps the largest value of each stage of a run."""
+
+    def __init__(self, home: StudioHome, run_id: str, on_gpu: bool) -> None:
+        super().__init__(daemon=True)
+        self.home, self.run_id, self.on_gpu = home, run_id, on_gpu
+        self.before = self._taken()
+        self.peaks: dict[str, float] = {}
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Until `done` is set."""
+        while not self.done.wait(0.1):
+            stage = jobs.state(self.home, self.run_id).stage
+            self.peaks[stage] = max(self.peaks.get(stage, 0.0), self._taken() - self.before)
+
+    def _taken(self) -> float:
+        return _gpu_gib() if self.on_gpu else _processes_gib(self.home)
+
+
+def _gpu_gib() -> float:
+    import pynvml
+
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used / GIB
+
+
+def _processes_gib(home: StudioHome) -> float:
+    """The largest process of the run: the one that trains; the keeper and the reward processes are not estimated."""
+    sizes = [0]
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").startswith(f"{home.path}|"):
+                sizes.append(process.memory_info().rss)
+        except psutil.Error:
+            continue
+    return max(sizes) / GIB
+
+
+def recipe(model: str, data: str, engine: str, precision: str, length: int, batch: int, steps: int) -> Recipe:
+    """A few steps of both stages with texts that may fill the length."""
+    return Recipe.parse({
+        "name": f"Memory {precision} {length}", "seed": 1,
+        "model": {"source": model, "engine": engine, "precision": precision, "max_length": length,
+                  "gpu_memory_share": 0.3},
+        "data": {"source": data, "split": {"sft": 200, "grpo": 100, "validation": 0, "test": 1}},
+        "sft": {"batch_size": batch, "max_steps": steps, "epochs": 10, "save_every": 1000, "eval_every": 1000},
+        "grpo": {"steps": steps, "batch_size": batch, "num_generations": 8, "max_completion_tokens": length // 2,
+                 "save_every": 1000},
+        "evaluate": {"enabled": False}})
+
+
+def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
+    """One run; a row per stage with the estimate, the peak and peak / estimate."""
+    hardware = detect()
+    home = StudioHome(Path(tempfile.mkdtemp(prefix="memory-")))
+    expected = {e.stage: e for e in estimates(wanted, read_facts(wanted.model.source), hardware)}
+    run_id = jobs.start(home, wanted)
+    peaks = Peaks(home, run_id, hardware.has_gpu)
+    peaks.start()
+    deadline = time.monotonic() + limit_seconds
+    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted", "stopped"):
+        if time.monotonic() > deadline:
+            jobs.stop(home, run_id)
+        time.sleep(0.5)
+    peaks.done.set()
+    peaks.join()
+    reader = RunReader(home.run(run_id))
+    done = {row["name"]: row["state"] for row in reader.stages()}
+    return [{"stage": title, "state": done.get(stage), "estimate_gib": round(expected[title].total_gib, 2),
+             "bars": {bar.name: round(bar.gib, 3) for bar in expected[title].bars},
+             "peak_gib": round(peaks.peaks.get(stage, 0.0), 2),
+             "ratio": round(peaks.peaks.get(stage, 0.0) / expected[title].total_gib, 3), "reason": now.reason}
+            for title, stage in STAGES.items()]
+
+
+def main() -> None:
+    """All combinations, printed as they come."""
+    args = _arguments()
+    rows = []
+    for model, engine, precision, length in itertools.product(args.models, args.engines, args.precisions, args.lengths):
+        try:
+            found = measure(recipe(model, args.data, engine, precision, length, args.batch, args.steps),
+                            args.limit_seconds)
+        except StudioError as error:
+            found = [{"stage": "", "state": "refused", "reason": str(error)}]
+        for row in found:
+            rows.append({"model": Path(model).name, "engine": engine, "precision": precision, "length": length, **row})
+            print(json.dumps({k: v for k, v in rows[-1].items() if k != "bars"}), flush=True)
+        if args.out:
+            Path(args.out).write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1))
+    measured = [row["ratio"] for row in rows if row.get("state") == "finished"]
+    print(f"{len(measured)} stages measured; {sum(0.85 <= r <= 1.15 for r in measured)} within 15 % of the estimate")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", required=True, help="folders of models")
+    parser.add_argument("--data", required=True, help="GSM8K train as JSONL, or demo")
+    parser.add_argument("--engines", nargs="+", default=["trl", "unsloth"])
+    parser.add_argument("--precisions", nargs="+", default=["16bit", "4bit"])
+    parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 2048])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--limit-seconds", type=float, default=180)
+    parser.add_argument("--out")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
