@@ -3,9 +3,13 @@
 1. `plan` lists what would be sent, with sizes, and what the repository already has (same name and same content).
 2. `upload` makes the repository and sends the rest file by file, one commit each, small files first; what was sent is
    not sent again. The access token comes from the Hub's login or the environment and is stored nowhere.
+
+Large files go to the Hub's Xet storage in blocks, which are known by their content: those of a broken upload that
+arrived are not stored twice. Where hf_xet is missing, huggingface_hub sends them over the older LFS interface.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +75,7 @@ def upload(files: list[Upload], repo: str, private: bool = True, api: HfApi | No
     """Send what is not there yet; gives the address. Raises RunError in words; a later call continues."""
     api = api or HfApi()
     _check_name(repo)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # hf_xet would report each transfer
     sent = sum(f.bytes for f in files if f.there)
     total = sum(f.bytes for f in files)
     name = ""

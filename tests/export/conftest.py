@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 from base64 import b64decode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,6 +54,10 @@ class Hub:
         self.puts: list[str] = []
         self.tokens: set[str] = set()
         self.fail_puts = 0
+        self.xorbs: dict[str, int] = {}  # Xet: blocks of chunks, with their sizes
+        self.shards = 0  # Xet: descriptions of files in terms of such blocks
+        self.fail_shards = 0
+        self.asked: list[str] = []
         self.status = 0  # answer everything with this
 
 
@@ -82,6 +87,13 @@ def _handler(hub):
 
         def do_GET(self):
             self.note()
+            if "/xet-write-token/" in self.path:
+                here = f"http://{self.headers['Host']}/cas"
+                expires = int(time.time()) + 3600
+                return self.answer({"casUrl": here, "accessToken": "xet", "exp": expires}, X_Xet_Cas_Url=here,
+                                   X_Xet_Access_Token="xet", X_Xet_Token_Expiration=str(expires))
+            if self.path.startswith("/cas/"):
+                return self.answer({}, 404)  # no chunk is known from elsewhere
             repo = "/".join(self.path.split("/")[3:5])
             if hub.status:
                 return self.answer({"error": "no"}, hub.status)
@@ -95,6 +107,8 @@ def _handler(hub):
             if hub.status:
                 return self.answer({"error": "no"}, hub.status)
             parts = self.path.split("/")
+            if self.path.startswith("/cas/"):
+                return self.xet(parts, raw)
             if self.path == "/api/repos/create":
                 asked = json.loads(raw)
                 repo = f"{asked.get('organization') or 'me'}/{asked['name']}"
@@ -116,6 +130,20 @@ def _handler(hub):
                 return self.answer({"transfer": "basic", "objects": objects})
             if "commit" in parts:
                 return self.commit("/".join(parts[3:5]), raw)
+            self.answer({}, 404)
+
+        def xet(self, parts, raw):
+            """https://huggingface.co/docs/xet: a xorb is stored once, then a shard makes files of xorbs."""
+            if "xorbs" in parts:
+                new = parts[-1] not in hub.xorbs
+                hub.xorbs[parts[-1]] = len(raw)
+                return self.answer({"was_inserted": new})
+            if parts[2:] == ["v1", "shards"]:  # v2 would stream its progress; without it the client takes v1
+                if hub.fail_shards:
+                    hub.fail_shards -= 1
+                    return self.answer({"error": "broken"}, 400)
+                hub.shards += 1
+                return self.answer({"result": 1})
             self.answer({}, 404)
 
         def do_PUT(self):
@@ -149,6 +177,7 @@ def _handler(hub):
 
         def note(self):
             hub.tokens.add(self.headers.get("Authorization", ""))
+            hub.asked.append(f"{self.command} {self.path}")
 
     return Handler
 
@@ -157,10 +186,20 @@ def _handler(hub):
 def hub(monkeypatch):
     """(stand-in, api that talks to it). It is on this machine, so the tests' offline mode is lifted for it.
 
-    Large files go by the Hub's LFS interface, since the stand-in has no Xet storage.
+    Large files go by the Hub's LFS interface; `xet_hub` takes the other one.
     """
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(_commit_api, "is_xet_available", lambda: False)
+    yield from _serve(monkeypatch)
+
+
+@pytest.fixture
+def xet_hub(monkeypatch):
+    """As `hub`, with large files in Xet storage, as huggingface_hub sends them by default."""
+    yield from _serve(monkeypatch)
+
+
+def _serve(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     state = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -75,3 +75,23 @@ def test_offline_mode_is_named(finished, hub, monkeypatch):
 def test_no_network_is_told_in_words(finished, hub):
     with pytest.raises(RunError, match="cannot be reached"):
         plan(finished, "grpo", "me/reasoner", api=HfApi(endpoint="http://127.0.0.1:1", token="hf_x"))
+
+
+def test_large_files_go_through_xet_storage_and_a_broken_upload_continues(finished, xet_hub, tmp_path, monkeypatch):
+    """With hf_xet, which comes with huggingface_hub: blocks first, then what the file is made of, then a commit."""
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
+    state, api = xet_hub
+    files = plan(finished, "grpo", "me/reasoner", api=api)
+    state.fail_shards = 1
+    with pytest.raises(RunError, match="broke off while sending model"):
+        upload(files, "me/reasoner", api=api)
+    assert "model.safetensors" not in state.repos["me/reasoner"]
+    again = plan(finished, "grpo", "me/reasoner", api=api)
+    assert [f.name for f in again if not f.there] == ["model.safetensors"]
+    upload(again, "me/reasoner", api=api)
+    weights = next(f for f in files if f.name == "model.safetensors")
+    assert state.repos["me/reasoner"]["model.safetensors"]["size"] == weights.bytes
+    assert state.shards == 1 and sum(state.xorbs.values()) > 0.5 * weights.bytes and state.puts == []
+    assert state.private == {"me/reasoner": True}
+    assert all(f.there for f in plan(finished, "grpo", "me/reasoner", api=api))
+    assert not any("telemetry" in asked for asked in state.asked)
