@@ -1,6 +1,7 @@
-"""Sections 5 and 6 of the Data tab: check all rows, split them, and keep the result as a prepared dataset."""
+"""Section 5 of the Data tab: check all rows, share them out, read the report, and keep the result."""
 
 import contextvars
+import json
 import queue
 import shutil
 import tempfile
@@ -20,11 +21,21 @@ from pipeline.dataset.sources import DATASETS
 from pipeline.errors import DatasetError, StudioError
 from pipeline.recipe import DataStep, Split
 from pipeline.run import Stopped
-from reasoning_ui.data_html import card_html, note, report_html
-from reasoning_ui.data_state import Choice, choice_of, with_limit
+from reasoning_ui.data_html import note, report_html
+from reasoning_ui.data_prepared import PreparedSection
+from reasoning_ui.data_preview import PreviewSection
+from reasoning_ui.data_state import Choice, choice_key, choice_of, with_limit
 from reasoning_ui.header import QUIET
 from reasoning_ui.shared import Shared, data_step, guard, model_step
 
+CHECKED = "checked.json"
+CHOICES = {"data": "the data settings", "model": "the model", "limits": "the length limits", "seed": "the seed"}
+OPEN_ROW = """element.addEventListener('click', event => {
+  const row = event.target.closest('[data-row]');
+  if (!row) return;
+  trigger('select', {row: Number(row.dataset.row)});
+  document.getElementById('preview-controls').scrollIntoView({block: 'start'});
+});"""
 PARTS = tuple(Split.model_fields)
 INTRO = """### 5. Check and share out
 All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
@@ -33,7 +44,7 @@ rows, from 1 on they are counts. No question, in whatever wording, is in two par
 
 
 class CheckSection:
-    """Split numbers, the check with its report, the suggested limit, and the prepared datasets."""
+    """Split numbers, the check with its report, the suggested limit, and the way to keep what was made."""
 
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
@@ -48,26 +59,19 @@ class CheckSection:
             self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
             self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
         self.progress = gr.HTML(elem_id="check-progress", apply_default_css=False)
-        self.report = gr.HTML(elem_id="check-report", apply_default_css=False)
+        self.stale = gr.HTML(elem_id="check-stale", apply_default_css=False)
+        self.report = gr.HTML(elem_id="check-report", apply_default_css=False, js_on_load=OPEN_ROW)
         self.use_limit = gr.Button(visible=False, elem_id="use-limit")
         self.limit = gr.Textbox("", visible="hidden", label="suggested-limit")
         self.made = gr.Textbox("", visible="hidden", label="checked-folder")
+        self.checked = gr.Textbox("", visible="hidden", label="checked-choice")
         with gr.Row(visible=False, elem_id="keep-row", equal_height=True) as self.keep_row:
             self.name = gr.Textbox(label="Name", placeholder="School problems, tagged", elem_id="keep-name",
                                    max_length=100)
             self.keep = gr.Button("Keep as a prepared dataset", elem_id="keep-data")
-        gr.Markdown("### 6. Prepared datasets\nKept results, ready for any run.")
-        with gr.Row(elem_id="prepared-row"):
-            self.cards = gr.Dropdown([], label="Prepared dataset", elem_id="prepared", min_width=280, scale=3)
-            self.use = gr.Button("Use it", size="sm", elem_id="prepared-use", min_width=90)
-            self.parquet = gr.Button("Make Parquet files", size="sm", elem_id="prepared-parquet", min_width=120)
-            self.jsonl = gr.Button("Make JSONL files", size="sm", elem_id="prepared-jsonl", min_width=120)
-            self.delete = gr.Button("Delete", size="sm", elem_id="prepared-delete", min_width=90)
-        self.card = gr.HTML(elem_id="prepared-card", apply_default_css=False)
-        self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="prepared-files")
 
-    def wire(self) -> None:
-        """Connect the buttons."""
+    def wire(self, view: PreviewSection, prepared: PreparedSection) -> None:
+        """Connect the buttons, the rows of the report with the preview, and what is kept with its list."""
         s = self.shared
         edits = [event for number in self.split for event in (number.blur, number.submit)]
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
@@ -75,35 +79,39 @@ class CheckSection:
         gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test], **QUIET)
         work = self.run.click(self.check, [s.data, s.model, s.training, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
-                               self.stop], concurrency_limit=2, api_visibility="private", show_progress="hidden")
+                               self.stop, self.checked, self.stale],
+                              concurrency_limit=2, api_visibility="private", show_progress="hidden")
         self.stop.click(lambda: (note("The check was stopped."), gr.Button(visible=False)), None,
                         [self.progress, self.stop], cancels=[work], **QUIET)
         self.use_limit.click(guard(_use_limit), [self.limit, s.training, s.model],
                              [s.training, s.model, self.use_limit], **QUIET)
-        self.keep.click(guard(self.keep_it), [self.name, self.made, s.data, s.model, s.training],
-                        [self.cards, self.card, self.keep_row], **QUIET)
-        s.timer.open_data(lambda: self.listed(), None, self.cards, **QUIET)
-        self.cards.input(guard(self.show_card), self.cards, [self.card, self.files], **QUIET)
-        self.use.click(guard(self.use_it), self.cards, s.data, **QUIET)
-        self.parquet.click(guard(lambda c: self.download(c, "parquet")), self.cards, self.files, **QUIET)
-        self.jsonl.click(guard(lambda c: self.download(c, "jsonl")), self.cards, self.files, **QUIET)
-        self.delete.click(guard(self.delete_it), self.cards, [self.cards, self.card, self.files], **QUIET)
+        self.keep.click(guard(lambda name, made: self.keep_it(prepared, name, made)), [self.name, self.made],
+                        [prepared.cards, prepared.card, self.keep_row], **QUIET)
+        choice = [s.data, s.model, s.training]
+
+        def open_row(event: gr.EventData, *values: str) -> tuple[Any, Any]:
+            return _open_row(view, event, *values)
+
+        self.report.select(open_row, [self.checked, *choice, view.view], [view.html, view.row], **QUIET)
+        s.timer.changed_data(_stale, [self.checked, *choice], self.stale, **QUIET)
 
     def check(self, data: str, model: str, training: str, *split: float) -> Iterator[tuple[Any, ...]]:
         """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words."""
         data = _store_split(data, *split)
         hidden = gr.Button(visible=False)
         try:
-            yield from self._checked(choice_of(self.shared, data, model, training), data, hidden)
+            key = choice_key(data, model, training)
+            yield from self._checked(choice_of(self.shared, data, model, training), data, key, hidden)
         except StudioError as error:
-            yield gr.skip(), note(str(error), "bad"), "", hidden, "", "", gr.Row(visible=False), hidden
+            yield gr.skip(), note(str(error), "bad"), "", hidden, "", "", gr.Row(visible=False), hidden, "", ""
 
-    def _checked(self, choice: Choice, data: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
+    def _checked(self, choice: Choice, data: str, key: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
         stop = gr.Button(visible=True)
-        yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop
+        yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop, "", ""
         folder = _scratch(self.shared.home.private)
         for done, total, words in _work(choice, folder):
-            yield gr.skip(), _bar(done, total, words), *[gr.skip()] * 5, gr.skip()
+            yield gr.skip(), _bar(done, total, words), *[gr.skip()] * 8
+        _remember(choice, folder)
         report = PreparedReport.load(folder / "report.json")
         suggested = report.suggested_max_completion_tokens
         button = hidden
@@ -114,60 +122,19 @@ class CheckSection:
         extra = note(choice.note) if choice.note else ""
         done = f'<p class="rs-about">Checked in {report.seconds:.1f} s.</p>{extra}'
         yield (gr.skip(), done, report_html(report), button, str(suggested or ""), folder.name, gr.Row(visible=True),
-               hidden)
+               hidden, key, "")
 
-    def keep_it(self, name: str, made: str, data: str, model: str, training: str) -> tuple[Any, ...]:
-        """Keep the last check under a name."""
-        choice = choice_of(self.shared, data, model, training)
+    def keep_it(self, prepared: PreparedSection, name: str, made: str) -> tuple[Any, ...]:
+        """Keep the last check under a name, with the choices that it was made with."""
         folder = _scratch_root(self.shared.home.private) / Path(made or "-").name
-        if not (folder / "report.json").is_file():
+        if not (folder / CHECKED).is_file():
             raise DatasetError("Check all rows first: what is kept is the result of the check.")
-        title = name or (DATASETS[choice.data.source].title if choice.data.source in DATASETS else "")
-        card = saved.keep(self.shared.home.private, folder, title, choice.data, choice.tokenizer, choice.seed)
+        checked = json.loads((folder / CHECKED).read_text(encoding="utf-8"))
+        data = DataStep.model_validate(checked["data"])
+        title = name or (DATASETS[data.source].title if data.source in DATASETS else "")
+        card = saved.keep(self.shared.home.private, folder, title, data, checked["tokenizer"], checked["seed"])
         gr.Info(f"Kept as {escape(card.name)}.")
-        return self.listed(card.id), self.show_card(card.id)[0], gr.Row(visible=False)
-
-    def listed(self, value: str | None = None) -> Any:
-        """The prepared datasets to choose from."""
-        try:
-            cards = saved.cards(self.shared.home.private)
-        except StudioError:  # a visitor without a cookie has none
-            cards = []
-        choices = [(f"{c.name} · {sum(c.parts.values()):,} rows · {c.id}", c.id) for c in cards]
-        return gr.Dropdown(choices=choices, value=value or (cards[0].id if cards else None))
-
-    def show_card(self, card_id: str | None) -> tuple[str, Any]:
-        """The card of a prepared dataset."""
-        folder = saved.find(self.shared.home.private, card_id or "")
-        card = saved.card_of(folder)
-        if card is None:
-            raise DatasetError("This prepared dataset is damaged. Delete it and prepare the data again.")
-        return card_html(card, PreparedReport.load(folder / "report.json")), gr.File(visible=False)
-
-    def use_it(self, card_id: str | None) -> str:
-        """The choice that trains on a prepared dataset."""
-        folder = saved.find(self.shared.home.private, card_id or "")
-        card = saved.card_of(folder)
-        if card is None:
-            return gr.skip()
-        plain = dict.fromkeys(("config", "source_split", "revision", "test_source", "question", "reasoning", "answer",
-                               "system", "limit"))
-        return card.step.model_copy(update=plain | {"source": str(folder), "answer_rule": "auto"}).model_dump_json()
-
-    def download(self, card_id: str | None, kind: str) -> Any:
-        """Files to download."""
-        folder = saved.find(self.shared.home.private, card_id or "")
-        out = Path(tempfile.mkdtemp(prefix="prepared-"))
-        if kind == "jsonl":
-            files = saved.as_jsonl(folder, out)
-        else:
-            files = [Path(shutil.copy(folder / f"{part}.parquet", out)) for part in PARTS]
-        return gr.File(value=[str(f) for f in files], visible=True)
-
-    def delete_it(self, card_id: str | None) -> tuple[Any, ...]:
-        """Delete a prepared dataset."""
-        saved.delete(self.shared.home.private, card_id or "")
-        return self.listed(), "", gr.File(visible=False)
+        return prepared.listed(card.id), prepared.show_card(card.id)[0], gr.Row(visible=False)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -191,6 +158,33 @@ def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:
     training, model = with_limit(training, model_step(model), int(limit))
     gr.Info(f"The longest answer is now {int(limit):,} tokens. You can change it under Train.")
     return training, model, gr.Button(visible=False)
+
+
+def _open_row(view: PreviewSection, event: gr.EventData, checked: str, data: str, model: str, training: str,
+              how: str) -> tuple[Any, Any]:
+    """Show a row of the report in the preview."""
+    source = json.loads(checked)["data"]["source"] if checked else None
+    if source != data_step(data).source:
+        gr.Info("This report is of another dataset: choose that one again, or check this one.")
+        return gr.skip(), gr.skip()
+    return view.show(data, model, training, float(event.row), how)
+
+
+def _stale(checked: str, data: str, model: str, training: str) -> str:
+    """What to say when the choices are others than those of the report."""
+    if not checked:
+        return ""
+    then, now = json.loads(checked), json.loads(choice_key(data, model, training))
+    changed = [words for name, words in CHOICES.items() if then[name] != now[name]]
+    if not changed:
+        return ""
+    return note(f"Since this check, {' and '.join(changed)} changed: check again to see what that does.")
+
+
+def _remember(choice: Choice, folder: Path) -> None:
+    """Keep beside the parts what they were made with."""
+    values = {"data": choice.data.model_dump(mode="json"), "tokenizer": choice.tokenizer, "seed": choice.seed}
+    (folder / CHECKED).write_text(json.dumps(values), encoding="utf-8")
 
 
 def _scratch_root(home: Path) -> Path:

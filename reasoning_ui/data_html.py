@@ -13,6 +13,7 @@ from pipeline.dataset.sample import Sample
 from pipeline.dataset.saved import Card
 from reasoning_ui.highlight import escaped
 
+LISTED = 200  # rows shown of a list
 CELL = 300  # characters shown of a cell
 COLUMNS = 12  # columns shown of a table
 NOTICED = {
@@ -48,6 +49,8 @@ def source_html(title: str, sentence: str, sample: Sample) -> str:
     rows = "as many rows as you ask for" if sample.kind == "made here" else rows
     words = f"<p><b>{escape(title)}</b> · {escape(sample.kind)} · {rows} · {len(sample.columns):,} columns</p>"
     about = f'<p class="rs-about">{escape(sentence)}</p>' if sentence else ""
+    if sample.loading:
+        about += '<p class="rs-about">These are the first rows; more are being read.</p>'
     notes = "".join(note(n) for n in sample.notes)
     if sample.broken:
         first = "\n".join(b.why for b in sample.broken[:5])
@@ -110,14 +113,15 @@ def example_facts(example: Example | None, row: int) -> str:
 
 
 def report_html(report: PreparedReport) -> str:
-    """The whole quality report."""
+    """The whole quality report. Its rows open in the preview; a prepared dataset's are numbered as in its source."""
+    links = not report.reused
     facts = [(report.rows_in, "rows in"), (report.kept, "rows kept"), (report.dropped_total, "rows left out"),
              (report.references_found, "answers found"), (report.references_missing, "answers missing")]
     boxes = "".join(f"<div><b>{n:,}</b><span>{w}</span></div>" for n, w in facts)
     parts = "".join(f"<div><b>{n:,}</b><span>{PART_NAMES[p]}</span></div>" for p, n in report.parts.items())
-    lists = "".join(_list(f"{REASONS[k]}", "", v, "left out") for k, v in report.dropped.items())
-    noticed = "".join(_list(*NOTICED.get(k, (k, "")), v, "kept") for k, v in report.noticed.items())
-    leaks = _compared(report) + "".join(_list(f"also in {k}", "A score on it would flatter the model.", v, "leakage")
+    lists = "".join(_list(f"{REASONS[k]}", "", v, "left out", links) for k, v in report.dropped.items())
+    noticed = "".join(_list(*NOTICED.get(k, (k, "")), v, "kept", links) for k, v in report.noticed.items())
+    leaks = "".join(_list(f"also in {k}", "A score on it would flatter the model.", v, "leakage", links)
                     for k, v in report.leakage.items())
     notes = "".join(note(w) for w in report.warnings)
     notes += "".join(f'<p class="rs-about">{escape(n)}</p>' for n in report.notes)
@@ -126,7 +130,7 @@ def report_html(report: PreparedReport) -> str:
     return (f'<div class="d-report"><div class="d-facts">{boxes}</div>{notes}'
             f'<h4>Parts</h4><div class="d-facts">{parts}</div>'
             f"<h4>What to look at</h4>{lists}{noticed}"
-            f"{'' if lists or noticed or report.leakage else '<p>Nothing: every row can be used.</p>'}{leaks}"
+            f"{'' if lists or noticed or leaks else '<p>Nothing: every row can be used.</p>'}{leaks}{_compared(report)}"
             f"<h4>Token lengths</h4>{charts}</div>")
 
 
@@ -164,13 +168,19 @@ def _cell(value: Any) -> str:
     return f'<td dir="auto">{escaped(text[:CELL])}{"…" if len(text) > CELL else ""}</td>'
 
 
-def _list(title: str, why: str, rows: Rowlist, state: str) -> str:
-    items = "".join(f"<li>row {n}{': ' if w else ''}{escaped(w)}</li>" for n, w in rows.rows[:200])
-    more = f"<li>… and {rows.count - 200:,} more</li>" if rows.count > 200 else ""
+def _list(title: str, why: str, rows: Rowlist, state: str, links: bool = True) -> str:
+    items = "".join(f"<li>{_row(n, links)} {escaped(w)}</li>" for n, w in rows.rows[:LISTED])
+    more = f"<li>… and {rows.count - LISTED:,} more</li>" if rows.count > LISTED else ""
     about = f'<p class="rs-about">{escape(why)}</p>' if why else ""
     counted = f"<b>{rows.count:,}</b> row{'' if rows.count == 1 else 's'}"
     return (f"<details><summary>{counted} {state}: {escape(title[0].lower() + title[1:])}</summary>"
             f"{about}<ol>{items}{more}</ol></details>")
+
+
+def _row(number: int, links: bool) -> str:
+    if not links:
+        return f"row {number:,}:"
+    return f'<button type="button" class="d-row" data-row="{number}" title="See it above">row {number:,}</button>'
 
 
 def _histogram(title: str, lengths: Lengths) -> str:

@@ -64,7 +64,7 @@ class PreviewSection:
         """The longest or shortest row, or the first of a kind (or with a text): the next when one of them is shown."""
         try:
             choice = choice_of(self.shared, data, model, training)
-            rows = load_view(choice.data, choice.chat)
+            rows = load_view(choice.data, choice.chat, choice.seed)
             if kind.startswith("search "):
                 found = rows.search(kind.removeprefix("search ").strip())
             else:
@@ -81,7 +81,7 @@ class PreviewSection:
             return note(str(error), "bad"), int(row or 1)
 
     def _show(self, choice: Choice, number: int, view: str, lead: str = "") -> tuple[str, int]:
-        rows = load_view(choice.data, choice.chat)
+        rows = load_view(choice.data, choice.chat, choice.seed)
         number = rows.nearest(number)
         example = rows.example(number)
         facts = example_facts(example, number)

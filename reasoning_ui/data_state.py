@@ -51,6 +51,15 @@ def choice_of(shared: Shared, data: str, model: str, training: str) -> Choice:
     return Choice(step, chosen, chat, tokenizer, note, int(limit), int(values.get("seed", 1)))
 
 
+def choice_key(data: str, model: str, training: str) -> str:
+    """The choices that a check depends on, as JSON with `data`, `model`, `limits` and `seed`."""
+    step, chosen, values = data_step(data), model_step(model), _training(training)
+    grpo = values.get("grpo") if isinstance(values.get("grpo"), dict) else {}
+    limits = [chosen.max_length, grpo.get("max_completion_tokens", GrpoStep().max_completion_tokens)]
+    return json.dumps({"data": step.model_dump(mode="json"), "limits": limits, "seed": values.get("seed", 1),
+                       "model": [chosen.source, chosen.revision, chosen.chat_template]})
+
+
 def check_path(shared: Shared, data: DataStep) -> None:
     """On a Space, only uploads may be read, never another file of the machine."""
     for source in (data.source, data.test_source):

@@ -19,6 +19,7 @@ from pipeline.recipe import DataStep, Tags
 from pipeline.tags import TagScheme, scheme_of, scheme_problems, system_prompt
 from reasoning_ui.data_check import CheckSection
 from reasoning_ui.data_html import note, reasons_html, rows_html, source_html, tags_html
+from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
 from reasoning_ui.data_source import build_source
 from reasoning_ui.data_state import Choice, choice_of
@@ -47,8 +48,10 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     tags = _TagSection()
     view = PreviewSection(shared)
     check = CheckSection(shared)
+    prepared = PreparedSection(shared)
     view.wire()
-    check.wire()
+    check.wire(view, prepared)
+    prepared.wire()
     columns = [*roles, rule]
     gr.on([c.input for c in columns], _store_columns, [shared.data, *columns], shared.data, **QUIET)
     gr.on(tags.edits, _store_tags, [shared.data, *tags.inputs], shared.data, **QUIET)
@@ -117,7 +120,7 @@ def _refresh(shared: Shared, view: PreviewSection, here: str, data: str, model: 
     step = data_step(data)
     try:
         choice = choice_of(shared, data, model, training)
-        sample = load_sample(step)
+        sample = load_sample(step, choice.seed)
     except StudioError as error:
         return [note(str(error), "bad"), "", *[gr.skip()] * (len(ROLES) + 1), *_tag_updates(step, None), "", 1]
     try:

@@ -43,7 +43,7 @@ def typed(question: str, reference: str, text: str) -> Given:
 def row_of(shared: Shared, data: str, model: str, training: str, number: int) -> tuple[str, str, str]:
     """Question, reference and tagged solution of a row of the dataset. Raises DatasetError."""
     choice = choice_of(shared, data, model, training)
-    view = load_view(choice.data, choice.chat)
+    view = load_view(choice.data, choice.chat, choice.seed)
     if not view.numbers:
         raise DatasetError("The dataset has no row to take.")
     example = view.example(view.nearest(number))

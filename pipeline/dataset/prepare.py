@@ -98,6 +98,11 @@ def system_of(data: DataStep) -> str:
     return data.system_prompt if data.system_prompt is not None else system_prompt(scheme_of(data.tags))
 
 
+def demo_sizes(data: DataStep) -> dict[str, int]:
+    """How many demo problems each part gets; their row numbers go on from part to part."""
+    return {part: int(v if v >= 1 else v * (data.limit or DEMO_ROWS)) for part, v in data.split.model_dump().items()}
+
+
 def read_part(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a part file. Raises DatasetError when it is missing or damaged."""
     import pyarrow as pa
@@ -204,8 +209,7 @@ def _separate_test(data: DataStep, scheme: TagScheme, progress: Progress, watch:
 
 
 def _demo_parts(data: DataStep, scheme: TagScheme, seed: int, report: PreparedReport) -> dict[str, list[Example]]:
-    wanted = data.split.model_dump()
-    sizes = {part: int(v if v >= 1 else v * (data.limit or DEMO_ROWS)) for part, v in wanted.items()}
+    sizes = demo_sizes(data)
     known = DATASETS["demo"]
     mapping = Mapping(**known.mapping, subject="subject", rule="column")
     report.mapping |= {"question": "question", "reasoning": "reasoning", "answer": "answer", "rule": "column"}
@@ -229,6 +233,7 @@ def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max
         raise DatasetError(f"{card.name!r} was prepared with the tags {card.step.tags.scheme!r}. Choose those tags, or "
                            "prepare the data again.")
     report = PreparedReport.load(folder / "report.json")
+    report.reused = True
     out.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:

@@ -89,6 +89,7 @@ class PreparedReport:
     leakage: dict[str, Rowlist] = field(default_factory=dict)  # by the benchmark that the rows are in
     compared_with: list[str] = field(default_factory=list)  # benchmarks
     not_compared: dict[str, str] = field(default_factory=dict)  # other benchmarks, and why, in words
+    reused: bool = False  # of a prepared dataset: row numbers are those of its own source
     hash: str = ""  # of the written parts
     seconds: float = 0.0
 

@@ -1,7 +1,10 @@
 """The first rows of a source, read once and shared by everything that the Data tab shows before a full check."""
 
 import bisect
+import math
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,18 @@ from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken
 from pipeline.dataset.mapping import SAMPLE
-from pipeline.dataset.prepare import columns_of, mapping_of, system_of
+from pipeline.dataset.prepare import columns_of, demo_sizes, mapping_of, system_of
 from pipeline.dataset.quality import measure
-from pipeline.dataset.sources import open_source
-from pipeline.errors import DatasetError
+from pipeline.dataset.sources import local_file_of, open_source
+from pipeline.errors import DatasetError, StudioError
 from pipeline.recipe import DataStep
 from pipeline.tags import scheme_of
 
 ROWS = 20_000
+FIRST_ROWS = 10
+FIRST_SECONDS, MORE_SECONDS = 1.0, 3.0  # after which the rows of a slow source are shown, and shown again
+HUB = "Hub dataset"
+DEMO_ROWS = 300
 MADE_ROWS = 200  # of a task that makes its rows, which may take a while each
 MAX_CHARACTERS = 24_000_000  # of all texts of a sample
 _lock = threading.Lock()
@@ -38,28 +45,35 @@ class Sample:
     notes: list[str]
     total: int | None  # rows of the whole source, where it is known
     complete: bool
+    loading: bool = False  # more rows of the sample are on their way
 
 
 class View:
     """The sample's rows as examples under one DataStep; made when they are asked for."""
 
-    def __init__(self, data: DataStep, chat: ChatTokenizer, sample: Sample) -> None:
-        self.sample, self._chat = sample, chat
+    def __init__(self, data: DataStep, chat: ChatTokenizer, sample: Sample, seed: int = 1) -> None:
+        self.sample, self._chat, self._data, self._seed = sample, chat, data, seed
         self.mapping = mapping_of(data, [row for _, row in sample.rows[:SAMPLE]])
         self._scheme, self._system = scheme_of(data.tags), system_of(data)
         self.numbers = [number for number, _ in sample.rows]
         self._index = {number: i for i, number in enumerate(self.numbers)}
+        self._far: dict[int, dict[str, Any]] = {}  # rows beyond the sample that were asked for
         self._lock = threading.Lock()
         self._all: list[Example] | None = None
         self._measured = False
 
     def example(self, number: int) -> Example | None:
-        """The example of a row; None when the row has no question."""
-        row = self.sample.rows[self._index[number]][1]
+        """The example of a row that `nearest` gave; None when the row has no question."""
+        row = self._far[number] if number in self._far else self.sample.rows[self._index[number]][1]
         return make_example(number, row, self.mapping, self._scheme, self._system)
 
     def nearest(self, number: int) -> int:
-        """The row itself, or the next one that was read."""
+        """The row itself, read now where it is beyond the sample, or the next one that can be read."""
+        if number > self.numbers[-1] and not self.sample.complete:
+            if number not in self._far and (row := _row_at(self._data, number, self._seed)) is not None:
+                _keep(self._far, number, row, 50)
+            if number in self._far:
+                return number
         at = bisect.bisect_left(self.numbers, number)
         return self.numbers[min(at, len(self.numbers) - 1)]
 
@@ -94,25 +108,34 @@ class View:
         return [n for n in self.numbers if n not in made or made[n].problem]
 
 
-def load_sample(data: DataStep) -> Sample:
-    """The sample of a source; cached until its file changes. Raises DatasetError in words."""
-    key = (data.source, data.config, data.source_split, data.revision, _stamp(data.source))
+def load_sample(data: DataStep, seed: int = 1) -> Sample:
+    """The sample of a source; cached until its file changes. `seed` is the run's, which the demo's rows are made from.
+
+    Raises DatasetError in words.
+    """
+    made = (seed, data.split.model_dump_json(), data.limit) if data.source == "demo" else None
+    key = (data.source, data.config, data.source_split, data.revision, _stamp(data.source), made)
     with _lock:
         if key in _samples:
             return _samples[key]
-    sample = _read(data)
+    reader = None if made else _Reader(data)
+    sample = reader.read(FIRST_SECONDS if reader.is_slow else None) if reader else _demo(data, seed)
     with _lock:
         _keep(_samples, key, sample, 4)
+    if reader and sample.loading:
+        threading.Thread(target=_go_on, args=(key, reader), daemon=True).start()
     return sample
 
 
-def load_view(data: DataStep, chat: ChatTokenizer) -> View:
+def load_view(data: DataStep, chat: ChatTokenizer, seed: int = 1) -> View:
     """The sample's examples; cached by the DataStep and the tokenizer."""
-    key = (data.model_copy(update={"split": DataStep().split}).model_dump_json(), _stamp(data.source), id(chat))
+    usual = {} if data.source == "demo" else {"split": DataStep().split}
+    key = (data.model_copy(update=usual).model_dump_json(), _stamp(data.source), id(chat), seed)
+    sample = load_sample(data, seed)
     with _lock:
-        if key in _views:
+        if key in _views and _views[key].sample is sample:
             return _views[key]
-    view = View(data, chat, load_sample(data))
+    view = View(data, chat, sample, seed)
     with _lock:
         _keep(_views, key, view, 4)
     return view
@@ -121,28 +144,90 @@ def load_view(data: DataStep, chat: ChatTokenizer) -> View:
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _read(data: DataStep) -> Sample:
-    if data.source == "demo":
-        rows: list[tuple[int, dict[str, Any]]] = list(enumerate(demo_rows("sft", 300, 1), 1))
-        note = "These 300 problems show what the demo trains on; a run makes its own from its seed."
-        return Sample(rows, [], columns_of([r for _, r in rows[:1]]), "made here", [note], None, False)
-    source = open_source(data)
-    rows, broken, size = [], [], 0
-    complete, most = True, MADE_ROWS if data.source.startswith(gym.PREFIX) else ROWS
-    for item in source:
-        if isinstance(item, Broken):
-            broken.append(item)
-        else:
-            rows.append(item)
-            size += sum(len(v) if isinstance(v, str) else 50 for v in item[1].values())
-        if len(rows) >= most or len(broken) >= ROWS or size > MAX_CHARACTERS:
-            complete = False
-            break
+def _demo(data: DataStep, seed: int) -> Sample:
+    """The first problems that a run with this seed makes, numbered as in its report."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    before = 0
+    for part, size in demo_sizes(data).items():
+        count = min(size, DEMO_ROWS - len(rows))
+        rows += enumerate(demo_rows(part, count, seed) if count > 0 else [], before + 1)  # type: ignore[arg-type]
+        before += size
     if not rows:
-        why = f" The first problem: {broken[0].why}." if broken else ""
-        raise DatasetError(f"{Path(data.source).name!r} holds no row that can be read.{why}")
-    columns = columns_of([r for _, r in rows[:2000]])
-    return Sample(rows, broken, columns, source.kind, source.notes, source.total, complete)
+        raise DatasetError("The split asks for no row at all. Raise one of its four numbers.")
+    note = f"These problems are made from the seed {seed}, and a run with that seed makes the same."
+    return Sample(rows, [], columns_of([r for _, r in rows[:1]]), "made here", [note], None, False)
+
+
+def _row_at(data: DataStep, number: int, seed: int) -> dict[str, Any] | None:
+    """A row far into a file, or of the demo; None for one that is not there or cannot be read."""
+    if data.source == "demo":
+        before = 0
+        for part, size in demo_sizes(data).items():
+            if before < number <= before + size:
+                return demo_rows(part, number - before, seed)[-1]  # type: ignore[arg-type]
+            before += size
+        return None
+    if not Path(data.source).expanduser().exists() and local_file_of(data) is None:
+        return None  # on the Hub: all rows before it would have to be fetched
+    for item in open_source(data):
+        at = item.row if isinstance(item, Broken) else item[0]
+        if at >= number:
+            return item[1] if at == number and not isinstance(item, Broken) else None
+    return None
+
+
+class _Reader:
+    """Reads a sample in one go, or bit by bit."""
+
+    def __init__(self, data: DataStep) -> None:
+        self._source, self._name = open_source(data), Path(data.source).name
+        self.is_slow = self._source.kind.startswith(HUB)
+        self._most = MADE_ROWS if data.source.startswith(gym.PREFIX) else ROWS
+        self._rows: list[tuple[int, dict[str, Any]]] = []
+        self._broken: list[Broken] = []
+        self._size = 0
+
+    def read(self, seconds: float | None) -> Sample:
+        """What was read until now: the whole sample, or as much as comes in this time, FIRST_ROWS at least."""
+        end = time.monotonic() + (math.inf if seconds is None else seconds)
+        for item in self._source:
+            if isinstance(item, Broken):
+                self._broken.append(item)
+            else:
+                self._rows.append(item)
+                self._size += sum(len(v) if isinstance(v, str) else 50 for v in item[1].values())
+            if max(len(self._rows), len(self._broken)) >= self._most or self._size > MAX_CHARACTERS:
+                return self._sample(complete=False, loading=False)
+            if len(self._rows) >= FIRST_ROWS and time.monotonic() > end:
+                return self._sample(complete=False, loading=True)
+        return self._sample(complete=True, loading=False)
+
+    def _sample(self, complete: bool, loading: bool, notes: Sequence[str] = ()) -> Sample:
+        if not self._rows:
+            why = f" The first problem: {self._broken[0].why}." if self._broken else ""
+            raise DatasetError(f"{self._name!r} holds no row that can be read.{why}")
+        columns = columns_of([r for _, r in self._rows[:2000]])
+        source = self._source
+        return Sample(list(self._rows), list(self._broken), columns, source.kind, [*source.notes, *notes], source.total,
+                      complete, loading)
+
+    def ended(self, error: StudioError) -> Sample:
+        """What was read before an error."""
+        return self._sample(complete=False, loading=False, notes=[f"Reading ended early: {error}"])
+
+
+def _go_on(key: tuple[Any, ...], reader: _Reader) -> None:
+    """Read the rest of a sample, while its first rows are looked at."""
+    loading = True
+    while loading:
+        try:
+            sample = reader.read(MORE_SECONDS)
+        except StudioError as error:
+            sample = reader.ended(error)
+        with _lock:
+            loading = sample.loading and key in _samples
+            if key in _samples:
+                _samples[key] = sample
 
 
 def _size(example: Example) -> int:

@@ -113,6 +113,12 @@ def local_file(built_in: BuiltIn, split: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def local_file_of(data: DataStep) -> Path | None:
+    """The local file that stands for a built-in set, if there is one."""
+    known = DATASETS.get(data.source)
+    return local_file(known, data.source_split or known.split) if known else None
+
+
 def looks_like_hub_id(source: str) -> bool:
     """Whether a source has the shape owner/name and no file's extension or path."""
     parts = source.split("/")

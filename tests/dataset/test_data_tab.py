@@ -11,8 +11,9 @@ from pipeline.dataset.report import PreparedReport
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, ModelStep
 from pipeline.tags import SCHEMES
-from reasoning_ui.data_check import CheckSection
+from reasoning_ui.data_check import CheckSection, _stale
 from reasoning_ui.data_html import report_html, rows_html
+from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
 from reasoning_ui.data_source import _pasted, new_source
 from reasoning_ui.data_state import choice_of, keep_upload, with_limit
@@ -135,8 +136,15 @@ def test_the_check_ends_in_a_report_or_a_sentence(shared, jsonl):
     good = list(section.check(DataStep(source=jsonl(evil_rows())).model_dump_json(), MODEL, "", *shares))
     assert "rows kept" in good[-1][2]
     assert "<script" not in good[-1][2]
-    kept = section.keep_it("Mine", good[-1][5], DataStep(source="demo").model_dump_json(), MODEL, "")
+    assert 'data-row="' not in good[-1][2]  # nothing to look at
+    prepared = PreparedSection.__new__(PreparedSection)
+    prepared.shared = shared
+    kept = section.keep_it(prepared, "Mine", good[-1][5])
     assert "Mine" in kept[1]
+    assert "rows.jsonl" in kept[1]  # what was checked, whatever is chosen now
+    key, now = good[-1][8], DataStep(source="demo").model_dump_json()
+    assert _stale(key, json.dumps(json.loads(key)["data"]), MODEL, "") == ""
+    assert "the data settings changed" in _stale(key, now, MODEL, "")
     bad = list(section.check(DataStep(source="/gone.csv").model_dump_json(), MODEL, "", *shares))
     assert "There is no dataset" in bad[-1][1]
 
