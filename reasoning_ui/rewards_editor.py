@@ -47,7 +47,7 @@ class Editor:
         with gr.Group(visible=False) as self.group:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
                                 lines=10, max_lines=30, interactive=allow_custom)  # without, it is never shown
-            gr.Markdown(HELPERS)
+            gr.Markdown(HELPERS, elem_id="code-helpers")
             self.restore = gr.Button("Start again from the template", size="sm", elem_id="code-template")
         self.note = gr.HTML(elem_id="reward-note", apply_default_css=False)
 

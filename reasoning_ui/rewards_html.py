@@ -14,6 +14,8 @@ from pipeline.tags import TagScheme
 from reasoning_ui.highlight import completion_html, escaped
 
 SHORT = 60
+ADVANTAGE = ("<b>Advantage</b>: how far an answer is above (+) or below (−) the others to the same question. Training "
+             "makes those above likelier and those below less likely; 0 teaches nothing.")
 
 
 def note(text: str, kind: str = "warn") -> str:
@@ -100,8 +102,16 @@ def bench_html(names: Sequence[str], texts: Sequence[str], scores: Scores, advan
             f"<tr class='why'><td colspan='{4 + len(labels)}'><details><summary>Why</summary>"
             f"{_why(scores, i)}{completion_html(text, scheme) or '<i>nothing written</i>'}</details></td></tr>")
     first = ("<th>Completion</th><th class='number'>Total</th><th class='number'>Advantage</th><th>Answer found</th>")
-    return (f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr>{first}{head}</tr></thead>'
+    return (_failed(scores, len(texts)) + f'<p class="rs-about">{ADVANTAGE}</p>'
+            f'<div class="r-scroll" tabindex="0"><table class="r-bench"><thead><tr>{first}{head}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>")
+
+
+def _failed(scores: Scores, count: int) -> str:
+    """A box for rewards that left answers without a score."""
+    lines = [f"«{label}» could not score {len(reasons)} of {count}: {reasons[0].removeprefix('failed: ')}"
+             for label, reasons in scores.failures.items()]
+    return notes(lines) if lines else ""
 
 
 def _cut(text: str) -> str:
@@ -147,7 +157,8 @@ def report_html(report: dict[str, Any]) -> str:
         "a training step": step, "the whole run": whole}
     cells = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
     bars = "".join(_distribution(reward) for reward in report["rewards"])
-    about = f"{report['model']}, {report['prompts']} questions with {report['group_size']} answers each"
+    who = report["model"][:1].upper() + report["model"][1:]
+    about = f"{who}, {report['prompts']} questions with {report['group_size']} answers each"
     return (notes(report["verdict"], "good" if report["good"] else "warn")
             + f'<p class="rs-about">{escape(about)}.</p><div class="d-facts">{cells}</div>'
             + f'<p class="rs-about">{escape(report["time_words"])}</p><div class="r-charts">{bars}</div>')
