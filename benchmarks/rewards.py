@@ -178,6 +178,32 @@ def against_trl(limit: int) -> dict[str, Any]:
     return out
 
 
+HOSTILE = ("9^{9^{9^9}}", "x^" * 100 + "2", r"\sum_{n=1}^{1000000} 1/n", "1+" * 190 + "1", "((((1))))" * 30,
+           r"\binom{10^9}{5*10^8}", "10^{10^{10}}", "(" * 390, "9^{99999999999}", r"\frac{1}{" * 40, "{" * 100_000,
+           r"\boxed{" * 5000, "1 " * 50_000, r"\text{" * 20_000, "-" * 100_000)
+
+
+def deadlines(rounds: int = 3) -> dict[str, float]:
+    """The slowest of hostile answers, in seconds of wall-clock time, and what an ordinary comparison takes."""
+    answers.compare("1+2", "3")
+    slowest = {"settled cheaply": 0.0, "with math-verify": 0.0}
+    before = SHARED.timeouts
+    for _ in range(rounds):
+        for given in HOSTILE:
+            for reference in ("7", "x+7"):
+                kind = "settled cheaply" if answers.settle(given, reference) is not None else "with math-verify"
+                answers._remembered.cache_clear()
+                started = time.perf_counter()
+                answers.compare(given, reference)
+                slowest[kind] = max(slowest[kind], time.perf_counter() - started)
+    ended, times = SHARED.timeouts - before, []
+    for i in range(200):
+        started = time.perf_counter()
+        answers.compare(f"2^{{{i}}}+x", f"x+2^{{{i}}}")
+        times.append(time.perf_counter() - started)
+    return {**slowest, "ended": ended, "ordinary median": statistics.median(times), "ordinary slowest": max(times)}
+
+
 def timed(check: Callable[[], list[float | None]]) -> tuple[float, float, list[float | None]]:
     """Wall seconds, processor seconds (children included), and what came out."""
     before, started = _processor(), time.perf_counter()
@@ -197,8 +223,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=200, help="references of each set in the comparison")
     options = parser.parse_args()
     found = {"python": platform.python_version(), "processor": platform.processor() or platform.machine(),
-             "cores": os.cpu_count(), "load": os.getloadavg()[0], "speed": speeds(), "custom_ms_per_64": custom_code(),
-             "comparison": against_trl(options.limit)}
+             "cores": os.cpu_count(), "load": os.getloadavg()[0], "speed": speeds(),
+             "custom_ms_per_64": custom_code(), "deadline_seconds": deadlines(), "comparison": against_trl(options.limit)}
     print(as_text(found))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -212,6 +238,12 @@ def as_text(found: dict[str, Any]) -> str:
     lines += ["", f"math-verify was asked for {speed['mathverify_share']:.2%} of the preset's completions.", ""]
     lines += ["| custom code | ms per batch of 64 |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in found["custom_ms_per_64"].items()]
+    late = found["deadline_seconds"]
+    lines += ["", "| hostile answers | slowest, s |", "|---|---|"]
+    lines += [f"| {name} | {late[name]:.3f} |" for name in ("settled cheaply", "with math-verify")]
+    ordinary, slow = 1000 * late["ordinary median"], 1000 * late["ordinary slowest"]
+    lines += ["", f"{late['ended']} comparisons were ended; an ordinary one takes {ordinary:.0f} ms (median of 200; "
+                  f"{slow:.0f} ms at most)."]
     both = found["comparison"]
     sources = [k for k, v in both["ours"].items() if isinstance(v, dict)]
     lines += ["", "| check | rows/s | processor s | " + " | ".join(

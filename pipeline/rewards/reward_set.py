@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import RewardError
 from pipeline.recipe import RewardSpec, RewardsStep
-from pipeline.rewards import combine
+from pipeline.rewards import combine, math_process
 from pipeline.rewards.base import CountTokens, Item, Mark, Parameters, RewardKind
 from pipeline.rewards.custom import Custom, CustomReward
 from pipeline.rewards.library import kind_of, parameters_of
 from pipeline.tags import TagScheme
+
+ASKS_MATHEMATICS = ("answer_exact", "math_equal", "custom")
 
 
 @dataclass
@@ -116,6 +118,8 @@ class RewardSet:
         """Give back what was started lazily. The set can still be used afterwards."""
 
     def __enter__(self) -> "RewardSet":
+        if any(reward.kind.kind in ASKS_MATHEMATICS for reward in self._rewards):
+            math_process.SHARED.start()  # so that no answer waits while it loads
         return self
 
     def __exit__(self, *exc: object) -> None:
