@@ -224,7 +224,8 @@ def main() -> None:
     options = parser.parse_args()
     found = {"python": platform.python_version(), "processor": platform.processor() or platform.machine(),
              "cores": os.cpu_count(), "load": os.getloadavg()[0], "speed": speeds(),
-             "custom_ms_per_64": custom_code(), "deadline_seconds": deadlines(), "comparison": against_trl(options.limit)}
+             "custom_ms_per_64": custom_code(), "deadline_seconds": deadlines(),
+             "comparison": against_trl(options.limit)}
     print(as_text(found))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
