@@ -152,3 +152,12 @@ def test_all_text_holds_the_contrast_of_4_5_to_1(page: Any, app_url: str, theme:
         page.wait_for_timeout(700)
         poor |= dict.fromkeys(page.evaluate(CONTRAST), name)
     assert not poor, "\n".join(f"{tab}: {line}" for line, tab in poor.items())
+
+
+def test_the_browser_offers_to_install_the_app(page: Any, app_url: str) -> None:
+    """Chromium finds nothing wrong with the manifest and its icons; that a test's window is private is all it minds."""
+    open_page(page, app_url)
+    browser = page.context.new_cdp_session(page)
+    assert browser.send("Page.getAppManifest")["errors"] == []
+    found = {error["errorId"] for error in browser.send("Page.getInstallabilityErrors")["installabilityErrors"]}
+    assert found <= {"in-incognito"}
