@@ -107,33 +107,35 @@ def watch(url: str, args: argparse.Namespace) -> list[dict[str, float]]:
 
 
 class Wire:
-    """Counts the Live page's bytes (posted and received, compressed as sent) and reads the browser's own numbers."""
+    """Counts the page's bytes (posted and received, as sent) and reads the browser's own numbers. A tick is one
+    question of the Live page; the bytes of the page's clock (reasoning_ui/pulse.py) are counted with it."""
 
     def __init__(self, page: Any) -> None:
         self.cdp = page.context.new_cdp_session(page)
         self.cdp.send("Performance.enable", {"timeDomain": "threadTicks"})
         self.cdp.send("Network.enable")
-        self.ours: set[str] = set()
-        self.ticks = self.sent = self.received = self.everything = 0
+        self.ours: dict[str, int] = {}  # request -> bytes asked
+        self.ticks = self.sent = self.received = self.largest = 0
         self.cdp.on("Network.requestWillBeSent", self._asked)
         self.cdp.on("Network.loadingFinished", self._finished)
         self.reset()
 
     def _asked(self, event: dict[str, Any]) -> None:
         if "component_server" in event["request"]["url"]:
-            self.ours.add(event["requestId"])
-            self.sent += len(event["request"].get("postData", ""))
+            asked = event["request"].get("postData", "")
+            self.ours[event["requestId"]] = len(asked)
+            self.sent += len(asked)
+            self.ticks += '"live_show"' in asked
 
     def _finished(self, event: dict[str, Any]) -> None:
-        self.everything += int(event["encodedDataLength"])
         if event["requestId"] in self.ours:
-            self.ours.discard(event["requestId"])
-            self.received += int(event["encodedDataLength"])
-            self.ticks += 1
+            received = int(event["encodedDataLength"])
+            self.received += received
+            self.largest = max(self.largest, received + self.ours.pop(event["requestId"]))
 
     def reset(self) -> None:
         """Start an interval."""
-        self.ticks = self.sent = self.received = self.everything = 0
+        self.ticks = self.sent = self.received = self.largest = 0
         self.began, self.busy = time.monotonic(), self._metrics()["TaskDuration"]
 
     def _metrics(self) -> dict[str, float]:
@@ -143,7 +145,7 @@ class Wire:
         """The numbers of the interval that ends now."""
         busy, seconds = self._metrics()["TaskDuration"] - self.busy, time.monotonic() - self.began
         made = {"main_thread": busy / seconds, "ticks": self.ticks, "seconds": seconds,
-                "bytes_a_tick": (self.sent + self.received) / max(1, self.ticks)}
+                "bytes_a_tick": (self.sent + self.received) / max(1, self.ticks), "largest_tick": self.largest}
         self.cdp.send("HeapProfiler.collectGarbage")
         now = self._metrics()
         self.reset()
@@ -162,7 +164,8 @@ def report(samples: list[dict[str, float]], args: argparse.Namespace) -> None:
     print(f"main thread  {100 * statistics.median(s['main_thread'] for s in settled):.1f} % of a core (median), "
           f"{100 * max(s['main_thread'] for s in settled):.1f} % at most")
     print(f"wire         {statistics.median(s['bytes_a_tick'] for s in settled):.0f} bytes a tick (median), "
-          f"{max(s['bytes_a_tick'] for s in settled):.0f} at most")
+          f"{max(s['bytes_a_tick'] for s in settled):.0f} at most; the largest single one "
+          f"{max(s['largest_tick'] for s in settled):.0f}")
     if args.json:
         args.json.write_text(json.dumps(samples, indent=1))
 

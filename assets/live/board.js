@@ -80,9 +80,13 @@ export class Board {
 
   take(pieces) {
     const changed = new Set();
-    for (const piece of pieces) {
-      const card = this.cards.get(piece.chart);
-      if (card && this.shownRuns().includes(piece.run)) { card.take(piece); card.readout(); changed.add(card); }
+    for (const { charts, steps, ...piece } of pieces) {
+      for (const [id, series] of Object.entries(charts)) {
+        const card = this.cards.get(id);
+        if (!card || !this.shownRuns().includes(piece.run)) continue;
+        for (const columns of Object.values(series)) columns[0] ||= steps.slice();
+        card.take({ ...piece, series }); card.readout(); changed.add(card);
+      }
     }
     for (const card of changed) this.waiting.add(card);
     if (this.waiting.size) this.plotly().then(() => this.drawWaiting());

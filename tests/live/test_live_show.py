@@ -40,7 +40,7 @@ def browser(home: StudioHome, kept: dict[str, Any], run: str = "run-one") -> dic
         kept["charts"] = answer["charts"]
         kept.setdefault("cursor", {})
         kept.setdefault("points", {})
-    for piece in answer.get("data", ()):
+    for piece in pieces_of(answer):
         stride = kept["cursor"].get(piece["chart"], ("", 1))[1]
         kept["cursor"][piece["chart"]] = piece["cursor"]
         points = kept["points"].setdefault(piece["chart"], {})
@@ -53,6 +53,13 @@ def browser(home: StudioHome, kept: dict[str, Any], run: str = "run-one") -> dic
             keep = sum(step < piece["from"] for step in old[0])
             points[key] = [o[:keep] + new for o, new in zip(old, columns, strict=True)]
     return answer
+
+
+def pieces_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """`take` of assets/live/board.js: one piece for each chart, with the steps where they were left out."""
+    return [{"chart": chart, "run": group["run"], "from": group["from"], "cursor": group["cursor"],
+             "series": {key: [columns[0] or group["steps"], *columns[1:]] for key, columns in series.items()}}
+            for group in answer.get("data", ()) for chart, series in group["charts"].items()]
 
 
 def widened(columns: list[list[Any]], was: int, stride: int) -> list[list[Any]]:
@@ -93,7 +100,7 @@ def test_a_page_fed_tick_by_tick_has_what_a_fresh_page_gets(home: StudioHome) ->
     largest = 0
     for first in range(41, 701, 33):
         add_steps(home, first, min(700, first + 32))
-        pieces = [p for p in browser(home, kept)["data"] if p["chart"] == "grpo.reward"]
+        pieces = [p for p in pieces_of(browser(home, kept)) if p["chart"] == "grpo.reward"]
         largest = max(largest, len(pieces[0]["series"]["reward/total"][0]))
     fresh: dict[str, Any] = {}
     browser(home, fresh), browser(home, fresh)
