@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli_data, cli_export, cli_rewards, cli_runs
+from pipeline import cli_data, cli_export, cli_rewards, cli_runs, cli_score
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
 from pipeline.failures import is_disk_full
 from pipeline.mirror import open_home
@@ -116,10 +116,13 @@ def _add_data_commands(add: Callable[[str, Command, str], argparse.ArgumentParse
     sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
     sub.add_argument("--model", default="tiny", help="whose tokens are counted (default: tiny)")
     sub.add_argument("--out", metavar="FOLDER", help="also write the prepared parts into this folder")
-    sub = add("score", cli_data.score, "score completions with rewards: each reward and the total per row")
+    sub = add("score", cli_score.score, "score completions with rewards: each reward and the total per row")
     sub.add_argument("file", metavar="FILE.jsonl", help="rows with `completion` and `answer`, perhaps `prompt`")
     sub.add_argument("--tags", choices=list(SCHEMES), default="reasoning")
     sub.add_argument("--rewards", metavar="FILE", help="YAML: the `rewards` of a recipe, or a list of functions")
+    sub.add_argument("--why", action="store_true", help="also print the reason of each score")
+    sub.add_argument("--mutants", action="store_true", help="damage the first completion; name what nobody notices")
+    sub.add_argument("--gaming", action="store_true", help="score answers that know nothing to the first question")
     sub = add("dry-run", cli_rewards.dry_run, "sample and score a few answers before training, with a verdict")
     sub.add_argument("recipe", metavar="RECIPE", nargs="?", help="a YAML file (default: the demo's recipe)")
     sub.add_argument("--prompts", type=int, default=8, help="how many questions (default: 8)")

@@ -1,21 +1,16 @@
-"""The commands about data, rewards and models. Each gives (exit code, JSON document, text for people)."""
+"""The commands about data and models. Each gives (exit code, JSON document, text for people)."""
 
 import argparse
-import json
 import re
-import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from pipeline import cli_runs, jobs
 from pipeline.errors import DatasetError, RecipeError
 from pipeline.evaluation import EvaluationRequest
-from pipeline.recipe import EvaluateStep, Recipe, RewardsStep, Split
-from pipeline.tags import SCHEMES
+from pipeline.recipe import EvaluateStep, Recipe, Split
 
 if TYPE_CHECKING:
     from pipeline.dataset.report import PreparedReport
@@ -96,63 +91,6 @@ def _report_text(document: dict[str, Any]) -> str:
     return "\n".join([*lines, *document.get("notes", []), *document.get("warnings", [])])
 
 
-def score(options: argparse.Namespace) -> Outcome:
-    """`score FILE.jsonl --tags NAME [--rewards FILE]`."""
-    from pipeline.rewards import RewardSet
-
-    rows = list(read_rows(Path(options.file)))
-    with RewardSet(rewards_from(options.rewards), SCHEMES[options.tags]) as rewards:
-        scores = rewards.score([row["completion"] for row in rows], [row["answer"] for row in rows],
-                               [row["prompt"] for row in rows])
-    found = [{"rewards": {label: values[i] for label, values in scores.raw.items()}, "total": scores.totals[i],
-              "extracted": scores.extracted[i]} for i in range(len(rows))]
-    totals = [total for total in scores.totals if total is not None]
-    summary = {"rows": len(rows), "mean_total": statistics.fmean(totals) if totals else None,
-               "mean": {label: _mean(values) for label, values in scores.raw.items()},
-               "not_scored": sum(total is None for total in scores.totals)}
-    lines = [f"row {i}: total {_number(row['total'])}  " + "  ".join(
-        f"{label} {_number(value)}" for label, value in row["rewards"].items()) for i, row in enumerate(found, start=1)]
-    lines.append(f"{len(rows)} rows, mean total {_number(summary['mean_total'])}")
-    return 0, {"rows": found, "summary": summary}, "\n".join(lines)
-
-
-def read_rows(file: Path) -> Iterable[dict[str, Any]]:
-    """Rows with `completion`, `answer` (text or None) and `prompt`. Raises DatasetError that names the line."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"Cannot read {str(file)!r}: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DatasetError(f"{file}, line {number}: not a JSON object ({error}).") from error
-        if not isinstance(row, dict) or not isinstance(row.get("completion"), str) or "answer" not in row:
-            raise DatasetError(f"{file}, line {number}: a row needs `completion` (text) and `answer`.")
-        answer = row["answer"]
-        yield {"completion": row["completion"], "prompt": str(row.get("prompt", "")),
-               "answer": None if answer is None else answer if isinstance(answer, str) else json.dumps(answer)}
-    if not any(line.strip() for line in lines):
-        raise DatasetError(f"{str(file)!r} has no rows.")
-
-
-def rewards_from(file: str | None) -> RewardsStep:
-    """The rewards of a YAML file: a recipe's `rewards`, a whole recipe, or a list of functions. Raises RecipeError."""
-    if file is None:
-        return RewardsStep()
-    try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"Cannot read the rewards {file!r}: {error}.") from error
-    if isinstance(values, list):
-        values = {"functions": values}
-    if isinstance(values, dict) and "rewards" in values:
-        values = values["rewards"]
-    return Recipe.parse({"rewards": values}).rewards
-
-
 def evaluate(options: argparse.Namespace) -> Outcome:
     """`evaluate --model FOLDER --data FILE`, or `evaluate RUN [--data FILE]`."""
     home = options.home
@@ -182,12 +120,3 @@ def _absolute(name: str) -> str:
     """A path as seen from anywhere (the worker has another directory); names and Hub ids stay as they are."""
     path = Path(name).expanduser()
     return str(path.absolute()) if path.exists() else name
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _number(value: float | None) -> str:
-    return "not scored" if value is None else f"{value:.3g}"

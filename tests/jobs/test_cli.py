@@ -83,6 +83,20 @@ def test_score_gives_every_reward_and_the_total_of_each_row(home: StudioHome, ca
     assert document["rows"][0]["rewards"]["answer_exact"] == 3.0 and document["rows"][0]["extracted"] == "2"
 
 
+def test_score_says_why_and_checks_mutants_and_probes(home: StudioHome, capsys: pytest.CaptureFixture[str],
+                                                      tmp_path: Path) -> None:
+    """The classic set catches every mutant and every probe; the format alone does not see a wrong answer."""
+    file, rewards = tmp_path / "rows.jsonl", tmp_path / "rewards.yaml"
+    file.write_text(json.dumps({"completion": "<reasoning>\n1+1\n</reasoning>\n<answer>2</answer>", "answer": "2"}))
+    code, document = call(capsys, "score", str(file), "--mutants", "--gaming")
+    assert code == 0 and document["mutants"] == document["gaming"] == []
+    assert document["rows"][0]["why"]["format_exact"] == "the format is right"
+    rewards.write_text("- kind: format_exact\n")
+    code, document = call(capsys, "score", str(file), "--rewards", str(rewards), "--mutants", "--gaming", "--why")
+    assert any("wrong answer" in said for said in document["mutants"])
+    assert any("A wrong answer in perfect format" in said for said in document["gaming"])
+
+
 def test_score_names_the_line_that_is_wrong(home: StudioHome, capsys: pytest.CaptureFixture[str],
                                             tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
