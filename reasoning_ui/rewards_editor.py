@@ -25,6 +25,17 @@ from reasoning_ui.rewards_state import changed, own_parameters
 HELPERS = ("`tag(text, name)` what the last tag of that name holds, or None · `number(text)` a float or None · "
            "`math_equal(a, b)` · `count_tokens(text)`. `re`, `math` and `json` can be imported; files, network and "
            "other packages cannot.")
+SANDBOX = """
+The code runs in an interpreter of its own, in a process of its own ([pydantic-monty](
+https://github.com/pydantic/monty)).
+
+- **Covered.** It has no files, environment, network, processes, threads or installed packages, and no way into this
+  program. Each batch of answers has a time and a memory limit; recursion, prints and calls of the helpers are limited;
+  only a finite number is taken back; nothing is kept from one batch to the next. An answer on which it fails gets no
+  score and is counted; training goes on, and past 10 % failures the run says so loudly.
+- **Not covered.** A reward that pays for nonsense (try mutants and the gaming check below), and the processor time
+  within the limits. On a machine with secrets, do not run code of people you do not trust.
+"""
 SEND = """
 element.addEventListener("change", event => {
   if (!event.target.dataset.field) return;
@@ -48,6 +59,8 @@ class Editor:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
                                 lines=10, max_lines=30, interactive=allow_custom)  # without, it is never shown
             gr.Markdown(HELPERS, elem_id="code-helpers")
+            with gr.Accordion("What the sandbox covers, and what it does not", open=False, elem_id="code-sandbox"):
+                gr.Markdown(SANDBOX)
             self.restore = gr.Button("Start again from the template", size="sm", elem_id="code-template")
         self.note = gr.HTML(elem_id="reward-note", apply_default_css=False)
 
