@@ -172,6 +172,9 @@ def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
                  r"no file named .*(safetensors|pytorch_model)|not supported for now", text):
         return Failure(f"The model {source!r} could not be loaded: {text.strip().splitlines()[0][:300]}",
                        "Choose a causal language model with weights in safetensors format.")
+    if kind == "SafetensorError" or "Error while deserializing header" in text:
+        return Failure(f"The weights of the model {source!r} are damaged or incomplete ({text.strip()[:200]}).",
+                       "Fetch or copy the model again, all of it, then press Resume.")
     return None
 
 

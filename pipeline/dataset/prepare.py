@@ -16,7 +16,7 @@ from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken, Rows
 from pipeline.dataset.mapping import SAMPLE, Mapping, guess_mapping
 from pipeline.dataset.quality import choose_and_split, describe_lengths, measure, notice_rows
-from pipeline.dataset.report import PreparedReport
+from pipeline.dataset.report import REASONS, PreparedReport
 from pipeline.dataset.saved import Card, card_of
 from pipeline.dataset.sources import DATASETS, open_named, open_source
 from pipeline.dataset.split import PARTS
@@ -259,8 +259,9 @@ def _finish(parts: dict[str, list[Example]], report: PreparedReport, out: Path) 
     report.parts = {part: len(rows) for part, rows in parts.items()}
     report.kept = sum(report.parts.values())
     if not report.kept:
-        reasons = ", ".join(f"{r.count} {name}" for name, r in report.dropped.items()) or "the split asks for none"
-        raise DatasetError(f"No usable row is left of {report.rows_in} ({reasons}). Check the columns and the tags.")
+        reasons = "; ".join(f"{r.count} × {REASONS.get(name, name)}" for name, r in report.dropped.items())
+        raise DatasetError(f"No usable row is left of {report.rows_in} ({reasons or 'the split asks for none'}). "
+                           "Check the columns and the tags on the Data tab, then start again.")
     out.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:

@@ -8,8 +8,9 @@ With several processes each scores its own completions; rank 0 gathers them and 
 """
 
 import contextlib
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pipeline import tags
 from pipeline.engines.checkpoints import mark_complete, prune
+from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.rewards.answers import same_answer
 from pipeline.run import Run
@@ -193,6 +195,8 @@ class Watch(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
                logs: dict[str, float] | None = None, **_: Any) -> None:
+        if not args.fp16:  # whose scaler skips such steps
+            refuse_not_finite(logs or {}, state.global_step)
         if self.is_main and logs and "train_runtime" not in logs:
             names = SFT_KEYS if self.run.stage == "sft" else GRPO_KEYS
             values = {names[k]: v for k, v in logs.items() if k in names and v is not None}
@@ -219,6 +223,15 @@ class Watch(TrainerCallback):
             broadcast_object_list(box, from_process=0)
             wanted = bool(box[0])
         return wanted
+
+
+def refuse_not_finite(logs: Mapping[str, float], step: int) -> None:
+    """Raise EngineError when the loss or the gradient is NaN or infinite: the step has put that into every weight, and
+    what follows would be a broken model that is trained on. The last checkpoint is older than that."""
+    for name, words in (("loss", "loss"), ("grad_norm", "gradient")):
+        value = logs.get(name)
+        if value is not None and not math.isfinite(value):
+            raise EngineError(f"The {words} is not finite at step {step} ({value}).")
 
 
 SFT_KEYS = {"loss": "sft/loss", "eval_loss": "sft/eval_loss", "learning_rate": "optim/lr",

@@ -1,9 +1,15 @@
 """The numbers that each training step puts on record."""
 
+import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from pipeline import tags
-from pipeline.engines.recording import summarise
+from pipeline.engines.recording import refuse_not_finite, summarise
+from pipeline.errors import EngineError
+from pipeline.failures import explain
+from pipeline.recipe import Recipe
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
 SCHEME = tags.SCHEMES["reasoning"]
@@ -41,3 +47,23 @@ def test_scores_that_failed_are_left_out_and_not_counted_as_zero():
     assert values["reward/total"] == 4.0
     assert values["groups/zero_variance"] == 1.0
     assert "completion/exact_rate" not in values
+
+
+@pytest.mark.parametrize("logs", [{"loss": float("nan"), "grad_norm": 1.0}, {"grad_norm": float("inf")}])
+def test_a_step_that_is_not_finite_ends_the_stage_with_its_own_learning_rate_to_lower(logs):
+    """SFT's rate 2e-4, not GRPO's: without this SFT would end well and hand a broken model on."""
+    refuse_not_finite({"loss": 0.5, "grad_norm": 2.0}, 3)
+    with pytest.raises(EngineError) as caught:
+        refuse_not_finite(logs, 4)
+    failure = explain(caught.value, Recipe(), "sft")
+    assert failure.reason.startswith("SFT diverged") and "0.0002 → 5e-05" in failure.remedy
+
+
+def test_weights_that_are_cut_off_are_told_as_such(tmp_path):
+    """A real file, half of it: what safetensors raises becomes a sentence with a remedy."""
+    save_file({"w": np.zeros(1000)}, tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:4000])
+    with pytest.raises(Exception, match="incomplete") as caught, safe_open(tmp_path / "model.safetensors", "np"):
+        pass
+    failure = explain(caught.value, Recipe(), "sft")
+    assert "damaged or incomplete" in failure.reason and "Fetch or copy the model again" in failure.remedy
