@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas
 import pytest
 
+from pipeline import custom_code
 from pipeline.dataset.models import TINY_FOLDER
 from pipeline.engines.base import Sample, Sampling
-from pipeline.errors import DatasetError, EngineError, RunError
-from pipeline.recipe import GrpoStep, Recipe
+from pipeline.errors import DatasetError, EngineError, RewardError, RunError
+from pipeline.recipe import GrpoStep, Recipe, RewardSpec, RewardsStep
+from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.dry_report import Pace, Times, distribution, dry_report, seconds
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder, RunReader, RunWriter
@@ -128,6 +130,17 @@ def test_cut_off_answers_are_noticed(tmp_path: Path) -> None:
 def test_a_stop_request_ends_a_dry_run(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         dry_run_with(make_run(tmp_path, stop=True), DryRunRequest(), ListEngine([RIGHT]))  # type: ignore[arg-type]
+
+
+def test_the_worker_refuses_custom_code_where_it_is_switched_off(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a run that was queued before the setting was made."""
+    run = make_run(tmp_path)
+    rewards = RewardsStep(functions=[RewardSpec(kind="custom", name="mine", code=TEMPLATE)])
+    run.recipe = run.recipe.model_copy(update={"rewards": rewards})
+    monkeypatch.setenv(custom_code.SETTING, "1")
+    with pytest.raises(RewardError, match="switched off here"):
+        dry_run_with(run, DryRunRequest(), ListEngine([RIGHT]))  # type: ignore[arg-type]
 
 
 def test_missing_answers_or_models_are_said_in_words(tmp_path: Path) -> None:
