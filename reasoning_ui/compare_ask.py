@@ -34,6 +34,8 @@ def build_ask(shared: Shared) -> None:
     css = (ASSETS / "compare.css").read_text(encoding="utf-8")
     home = shared.home
     with gr.Accordion("Ask the models", open=False, elem_id="compare-ask"):
+        gr.Markdown("The models are loaded for the first question, which takes some seconds, and unloaded after two "
+                    "minutes without one.")
         question = gr.Textbox(label="Question", lines=2,
                               placeholder="Zoe has 49 marbles. Leo brings 38 more. How many marbles does Zoe have now?")
         with gr.Row():

@@ -1,5 +1,6 @@
 """Ask for more answers: evaluations of other models, benchmarks, precisions and samplings, as jobs of a run."""
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -21,6 +22,7 @@ PRECISIONS = [("16-bit", "16bit"), ("8-bit", "8bit"), ("4-bit", "4bit")]
 NUMBERS = ("limit", "samples", "max_completion_tokens", "plausible_tolerance", "temperature", "top_p", "top_k", "seed")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIVE_KINDS = ("evaluate",)
+ASK_ENDS_SECONDS = 20.0
 
 
 def build_more(shared: Shared, tab: gr.Tab) -> None:
@@ -50,18 +52,15 @@ def build_more(shared: Shared, tab: gr.Tab) -> None:
     _wire(shared, form, go, stop, upload, state)
 
 
-def _numbers() -> list[gr.Number]:
-    """The sampling settings of NUMBERS, with the bounds, labels and help of the request."""
-    fields, made = EvaluationRequest.model_fields, []
+def _numbers() -> list[gr.Textbox]:
+    """The sampling settings of NUMBERS with the labels and help of the request. Text: an empty gr.Number would be 0."""
+    made = []
     for names in (NUMBERS[:4], NUMBERS[4:]):
         with gr.Row():
             for name in names:
-                field = fields[name]
-                bounds = {kind: getattr(m, kind) for m in field.metadata for kind in ("ge", "le") if hasattr(m, kind)}
-                whole = field.annotation in (int, int | None)
-                made.append(gr.Number(field.default, label=field.title, info=field.description, min_width=150,
-                                      precision=0 if whole else None, minimum=bounds.get("ge"),
-                                      maximum=bounds.get("le"), elem_id=f"more-{name}"))
+                field = EvaluationRequest.model_fields[name]
+                made.append(gr.Textbox("" if field.default is None else f"{field.default:g}", label=field.title,
+                                       info=field.description, max_lines=1, min_width=150, elem_id=f"more-{name}"))
     return made
 
 
@@ -72,6 +71,7 @@ def _wire(shared: Shared, form: list[Any], go: gr.Button, stop: gr.Button, uploa
     def start(run: str, *values: Any) -> str:
         folder = _folder(home, run)
         request = request_of(folder, *values)
+        _end_ask(home, run)
         jobs.submit(home, "evaluate", run, request=request)
         return notice("The evaluation is queued. The table fills as answers come in.")
 
@@ -92,15 +92,25 @@ def _wire(shared: Shared, form: list[Any], go: gr.Button, stop: gr.Button, uploa
     shared.timer.tick_compare(tick, [shared.tab, shared.run], state, **QUIET)
 
 
+def _end_ask(home: StudioHome, run: str) -> None:
+    """Models that only wait for a question give way."""
+    now = jobs.state(home, run)
+    if now.alive and now.kind == "ask":
+        jobs.stop(home, run)
+        end = time.monotonic() + ASK_ENDS_SECONDS
+        while jobs.state(home, run).alive and time.monotonic() < end:
+            time.sleep(0.1)
+
+
 def request_of(folder: RunFolder, models: list[str], names: list[str], precisions: list[str], *rest: Any
                ) -> dict[str, Any]:
     """The form's values as a request, checked before it is queued. Raises RecipeError in words."""
     *numbers, tags, system = rest
     request: dict[str, Any] = {"models": models, "benchmarks": names, "precisions": precisions,
                                "system_prompt": system.strip() or None, "tags": {"scheme": tags} if tags else None}
-    request |= {name: value for name, value in zip(NUMBERS, numbers, strict=True) if value is not None}
-    EvaluationRequest.of(folder.recipe(), request)
-    return request
+    request |= {name: text.strip() for name, text in zip(NUMBERS, numbers, strict=True) if text.strip()}
+    asked = EvaluationRequest.of(folder.recipe(), request).model_dump(mode="json")
+    return {name: asked[name] for name in request}
 
 
 def _progress(home: StudioHome, run: str) -> str:

@@ -79,16 +79,18 @@ def page(chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """`start_app(home=None, *arguments)` starts `python app.py` and gives its address; all are ended afterwards."""
+    """`start_app(home=None, *arguments, **environment)` starts `python app.py` and gives its address; all are ended
+    afterwards."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(home: Path | None = None, *arguments: str) -> str:
+    def start(home: Path | None = None, *arguments: str, **environment: str) -> str:
         folder = tmp_path_factory.mktemp("app")
         port = _free_port()
         command = [sys.executable, str(PROJECT / "app.py"), "--port", str(port), "--no-browser", "--home",
                    str(home or folder / "home"), *arguments]
         with (folder / "app.log").open("wb") as log:
-            started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
+            started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log,
+                                            env={**os.environ, **environment}))
         wait_for(f"http://127.0.0.1:{port}/", started[-1], folder / "app.log")
         return f"http://127.0.0.1:{port}/"
 

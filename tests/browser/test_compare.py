@@ -1,12 +1,8 @@
-"""Compare, Ask and Export in a real browser, on a finished run: read answers, ask all three, load what was exported."""
+"""Compare, Ask and the upload in a real browser, on a finished run: read, ask all three, see what is refused."""
 
-import io
 import json
 import re
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,24 +10,19 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from pipeline.recipe import Recipe
+from pipeline.dataset.chat import ChatTokenizer
+from pipeline.dataset.prepare import prepare_parts
+from pipeline.recipe import DataStep, Recipe, Split
 from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
 from reasoning_ui.compare_charts import CHARTS
+from tests.export.hub_standin import serving
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
 SETTINGS = json.dumps({"precision": "16bit", "max_completion_tokens": 96})
 QUESTIONS = 120
 HOSTILE = "<script>window.hit=1</script><img src=x onerror=window.hit=2>"
-LOAD = """import sys
-from transformers import AutoModelForCausalLM, AutoTokenizer
-assert "pipeline" not in sys.modules
-tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")
-ids = tokenizer.apply_chat_template([{"role": "user", "content": "Tom has 12 apples and buys 5 more."}],
-                                    add_generation_prompt=True, return_tensors="pt", return_dict=True)
-print("tokens", model.generate(**ids, max_new_tokens=24, do_sample=False).shape[1] - ids["input_ids"].shape[1])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> StudioHome:
     folder = RunFolder(home.runs_dir / "demo-run")
     writer = RunWriter(folder)
     folder.recipe_file.write_text(Recipe(name="Demo").to_yaml(), encoding="utf-8")
+    prepare_parts(DataStep(split=Split(sft=0, grpo=0, validation=0, test=2)), ChatTokenizer.load("tiny"), seed=1,
+                  max_length=512, max_completion_tokens=64, out=folder.path / "data")
     for stage in ("sft", "grpo"):
         shutil.copytree(TINY, folder.model(stage))
     for model, right in (("base", lambda i: False), ("sft", lambda i: i % 2 == 0), ("grpo", lambda i: i < 110)):
@@ -137,6 +130,24 @@ def download(page: Any, title: str, folder: Path) -> Path:
     return folder / waited.value.suggested_filename
 
 
+def test_a_model_that_cannot_answer_is_refused_where_it_was_asked_for(page: Any, url: str, tmp_path: Path) -> None:
+    """The evaluation runs in its worker; its words come back to the form."""
+    broken = Path(shutil.copytree(TINY, tmp_path / "broken"))
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    open_tab(page, url, "Compare")
+    page.locator("#compare-questions details.q").first.wait_for()
+    page.get_by_role("button", name="Evaluate more").click()
+    models = page.locator("#more-models input")
+    models.press("Backspace")
+    models.fill(str(broken))
+    models.press("Enter")
+    page.locator("#compare-more").get_by_role("button", name="Evaluate", exact=True).click()
+    words = re.compile(r"model.safetensors is truncated: [\d,]+ of [\d,]+ bytes")
+    expect(page.locator("#more-state")).to_contain_text(words, timeout=120_000)
+    expect(page.locator("#compare-summary tbody tr")).to_have_count(3)
+
+
 def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> None:
     open_tab(page, url, "Compare")
     page.locator("#compare-questions details.q").first.wait_for()
@@ -156,13 +167,23 @@ def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> N
     expect(page.locator("#compare-ask-tally")).to_contain_text("Votes so far")
 
 
-def test_the_exported_model_is_loaded_by_plain_transformers(page: Any, url: str, tmp_path: Path) -> None:
-    open_tab(page, url, "Export")
-    page.get_by_role("button", name="Merged model (zip)").click()
-    expect(page.locator("#export-said")).to_contain_text("grpo-model.zip is ready")
-    with page.expect_download() as waited:
-        page.locator("#export-files").get_by_role("link").first.click()
-    zipfile.ZipFile(io.BytesIO(Path(waited.value.path()).read_bytes())).extractall(tmp_path)
-    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, capture_output=True, text=True, timeout=200,
-                          check=False)
-    assert re.search(r"tokens \d+", done.stdout), done.stderr[-2000:]
+def test_a_broken_upload_to_the_hub_is_told_and_goes_on(page: Any, start_app: Callable[..., str],
+                                                        home: StudioHome) -> None:
+    with serving() as (hub, address):
+        environment = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_for_this_test", "HF_HUB_OFFLINE": "0"}
+        open_tab(page, start_app(home.path, **environment), "Export")
+        page.get_by_role("button", name="Upload to the Hugging Face Hub").click()
+        part, table = page.locator("#export-hub"), page.locator("#export-hub-files")
+        part.get_by_label("Repository").fill("me/reasoner")
+        part.get_by_role("button", name="List the files").click()
+        expect(table.locator("tbody tr").filter(has_text="model.safetensors")).to_contain_text("to send")
+        assert hub.repos == {} and part.get_by_label("Private").is_checked()
+        hub.fail_shards = 1
+        part.get_by_role("button", name="Upload", exact=True).click()
+        expect(table).to_contain_text("broke off while sending model.safetensors")
+        expect(table).to_contain_text("Upload again to continue")
+        part.get_by_role("button", name="Upload", exact=True).click()
+        expect(table).to_contain_text(f"Done: {address}/me/reasoner (private)")
+        assert "model.safetensors" in hub.repos["me/reasoner"] and hub.private == {"me/reasoner": True}
+        part.get_by_role("button", name="List the files").click()
+        expect(table.locator("tbody tr").filter(has_text="to send")).to_have_count(0)

@@ -6,7 +6,7 @@ from pipeline.errors import RecipeError
 from pipeline.evaluation import EvaluationRequest
 from reasoning_ui.compare_more import NUMBERS, request_of
 
-NOTHING = (None,) * len(NUMBERS)
+NOTHING = ("",) * len(NUMBERS)
 
 
 def test_the_form_is_as_complete_as_the_request():
@@ -22,8 +22,8 @@ def test_empty_fields_take_the_recipes_values(make_run):
 
 
 def test_every_setting_arrives(make_run):
-    values = (30, 4, 32_768, 0.05, 0.8, 0.95, 40, 7)
-    request = request_of(make_run({}), ["base"], ["aime2025"], ["16bit", "4bit"], *values, "think", "Think.")
+    values = (30, 4, 32_768, 0.05, 0.8, 0.95, 40, 0)
+    request = request_of(make_run({}), ["base"], ["aime2025"], ["16bit", "4bit"], *map(str, values), "think", "Think.")
     found = EvaluationRequest.of(make_run({}).recipe(), request)
     assert [getattr(found, name) for name in NUMBERS] == list(values)
     assert found.tags.scheme == "think" and found.system_prompt == "Think." and found.precisions == ["16bit", "4bit"]
@@ -31,6 +31,8 @@ def test_every_setting_arrives(make_run):
 
 def test_what_cannot_be_is_said_before_it_is_queued(make_run):
     with pytest.raises(RecipeError, match="set the temperature"):
-        request_of(make_run({}), ["grpo"], ["test"], ["16bit"], None, 8, *NOTHING[2:], "", "")
+        request_of(make_run({}), ["grpo"], ["test"], ["16bit"], "", "8", *NOTHING[2:], "", "")
     with pytest.raises(RecipeError, match="top_p"):
-        request_of(make_run({}), ["grpo"], ["test"], ["16bit"], *NOTHING[:5], 2.0, None, None, "", "")
+        request_of(make_run({}), ["grpo"], ["test"], ["16bit"], *NOTHING[:5], "2.0", "", "", "", "")
+    with pytest.raises(RecipeError, match=r"limit.*valid integer"):
+        request_of(make_run({}), ["grpo"], ["test"], ["16bit"], "many", *NOTHING[1:], "", "")
