@@ -150,6 +150,9 @@ def hub_error(repo: str, config: str | None, split: str | None, error: Exception
     if name == "DatasetNotFoundError" and "gated" in text.lower():
         return DatasetError(f"The dataset {repo!r} is gated: accept its terms at https://huggingface.co/datasets/"
                             f"{repo}, then log in with: hf auth login")
+    if "Revision" in text and "doesn't exist" in text:
+        return DatasetError(f"The dataset {repo!r} has no such revision: {text[:300]} Leave the revision empty for the "
+                            "newest.")
     if "Config name is missing" in text or "BuilderConfig" in text:
         return DatasetError(f"The dataset {repo!r} needs a configuration (now {config!r}): {text[:400]}")
     if "split" in text.lower() and ("Unknown split" in text or "Bad split" in text):
