@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -22,6 +22,14 @@ if wanted steps; then # ours against the plain script, in turns
     $PYTHON -m benchmarks.steps --path $path --model "$MODEL" --data "$TRAIN" --max-tokens 512 --max-length 1024 \
       --repeats "${REPEATS:-5}" --steps "${STEPS:-12}" --skip "${SKIP:-4}" --out "$OUT/gpu-steps-$path.json" || failed=1
   done
+fi
+if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
+  PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
+    --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --out "$OUT/gpu-limits.json" || failed=1
+fi
+if wanted evaluation; then # questions a second against vLLM's own offline generation
+  $PYTHON -m benchmarks.evaluation_speed --model "$MODEL" --data "$TEST" --max-tokens 256 --max-length 1024 \
+    --out "$OUT/gpu-evaluation.json" || failed=1
 fi
 if wanted memory; then # estimates against peaks
   $PYTHON -m benchmarks.memory_peaks --models "$MODEL" ${LARGE:+"$LARGE"} --data "$TRAIN" \

@@ -10,6 +10,7 @@ whose largest resident memory is measured; one that has all its answers already 
 """
 
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,9 @@ class _Evaluation:
         with self.engine.generator(self.run, self.source, self.contender.adapter, self.contender.precision,
                                    max(map(len, self.prompts)) + self.limit) as generator:
             self._expect(**_facts(generator))
+            started = time.perf_counter()
             answers = generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
+            self._expect(generate_seconds=time.perf_counter() - started, generated=len(answers) * sampling.samples)
             if self.request.measure and answers:
                 seconds = [sample.seconds for samples in answers for sample in samples]
                 self._expect(peak_bytes=peak.bytes(), level_seconds=sum(seconds) / len(seconds))

@@ -1,0 +1,97 @@
+"""Questions a second of an evaluation through the worker, against plain offline generation of the same prompts.
+
+    python -m benchmarks.evaluation_speed [--model FOLDER --data test.jsonl] [--repeats 3] --out docs/results/x.json
+
+Ours counts from the first prompt to the last stored answer (scored and written), plain from the first prompt to the
+last text; loading is in neither. Both take turns; printed is ours / plain with its 95 % interval. Nothing else may run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.steps import HERE, demo_rows, ratio
+from pipeline import jobs
+from pipeline.recipe import Recipe
+from pipeline.run_folder import RunReader
+from pipeline.studio_home import StudioHome
+from pipeline.tags import SCHEMES, system_prompt
+
+
+def plain(args: argparse.Namespace, work: Path, number: int) -> dict[str, float]:
+    """Questions and tokens a second of the plain script."""
+    out = work / f"plain-{number}.json"
+    command = [sys.executable, str(HERE / "plain" / "generate.py"), "--model", args.model, "--data", args.data, "--out",
+               str(out), "--system", system_prompt(SCHEMES["reasoning"]), "--max-tokens", str(args.max_tokens),
+               "--max-length", str(args.max_length), "--batch", str(args.batch)]
+    with open(work / f"plain-{number}.log", "w") as log:
+        subprocess.run(command, check=True, cwd=work, stdout=log, stderr=log, timeout=args.limit_seconds)
+    found = json.loads(out.read_text())
+    return {"questions_per_second": found["questions"] / found["seconds"],
+            "tokens_per_second": found["tokens"] / found["seconds"]}
+
+
+def ours(args: argparse.Namespace, work: Path, number: int) -> dict[str, float]:
+    """Questions and tokens a second of the stage."""
+    home = StudioHome(work / f"home-{number}")
+    recipe = Recipe.parse({
+        "name": "Evaluation speed", "model": {"source": args.model, "max_length": args.max_length},
+        "evaluate": {"models": ["base"], "benchmarks": [args.data], "batch_size": args.batch},
+        "grpo": {"max_completion_tokens": args.max_tokens}})
+    run_id = jobs.start(home, recipe, "evaluate", {"models": ["base"], "benchmarks": [args.data]})
+    deadline = time.monotonic() + args.limit_seconds
+    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted"):
+        if time.monotonic() > deadline:
+            raise SystemExit("the evaluation did not finish in time")
+        time.sleep(0.2)
+    if now.state != "finished":
+        raise SystemExit(f"{now.reason} {now.remedy}")
+    reader = RunReader(home.run(run_id))
+    fact = reader.status()["evaluations"][0]
+    tokens = reader.rows("SELECT SUM(tokens) AS n FROM evaluations")[0]["n"]
+    return {"questions_per_second": fact["generated"] / fact["generate_seconds"],
+            "tokens_per_second": tokens / fact["generate_seconds"]}
+
+
+def main() -> None:
+    """Alternate, print, write."""
+    args = _arguments()
+    work = Path(tempfile.mkdtemp(prefix="evaluation-"))
+    args.model = str(Path(args.model).resolve())
+    args.data = str(Path(args.data).resolve()) if args.data else demo_rows(work)
+    pairs: list[dict[str, Any]] = []
+    for number in range(args.repeats):
+        order = (plain, ours) if number % 2 == 0 else (ours, plain)
+        pairs.append({side.__name__: side(args, work, number) for side in order})
+        print(json.dumps(pairs[-1]), flush=True)
+    result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **{
+        key: ratio([p["ours"][key] for p in pairs], [p["plain"][key] for p in pairs])
+        for key in ("questions_per_second", "tokens_per_second")}}
+    for key in ("questions_per_second", "tokens_per_second"):
+        print(f"{key}: ours / plain = {result[key]['ratio']:.3f}, 95 % interval {result[key]['low']:.3f} to "
+              f"{result[key]['high']:.3f}")
+    if args.out:
+        Path(args.out).write_text(json.dumps(result, indent=1))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default=str(HERE.parent / "assets" / "tiny-reasoner"))
+    parser.add_argument("--data", help="JSONL with question and answer (default: 1,000 of the bundled problems)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--limit-seconds", type=float, default=600)
+    parser.add_argument("--out")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
