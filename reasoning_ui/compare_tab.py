@@ -6,11 +6,13 @@ then costs one small request and one change of the document, not a walk through 
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from pipeline.statistics import wilson
 from reasoning_ui import compare_calls
 from reasoning_ui.compare_more import build_more
 from reasoning_ui.live_tab import ASSETS as LIVE
@@ -18,6 +20,7 @@ from reasoning_ui.live_tab import PLOTLY
 from reasoning_ui.shared import Shared, go_to
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "compare"
+WARM_UP_SECONDS = 1.0  # after the page's own requests
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LOADER = """
 const config = window.gradio_config;
@@ -39,6 +42,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     gr.on([shared.timer.open_compare, shared.timer.changed_compare], None, shared.run, page, js="run => run", **QUIET)
     shared.timer.tick_compare(None, None, None, js="() => { window.studioCompare?.look(); }", **QUIET)
     shared.demo.load(_arrive, None, [shared.tabs, shared.tab], **QUIET)
+    shared.demo.load(_warm_up, None, None, **QUIET)
 
 
 def loader() -> str:
@@ -47,6 +51,11 @@ def loader() -> str:
     settings = {"assets": str(ASSETS), "plotly": str(PLOTLY), "dom": str(LIVE / "dom.js"),
                 "version": hashlib.blake2b(content, digest_size=6).hexdigest()}
     return LOADER.replace("SETTINGS", json.dumps(settings))
+
+
+def _warm_up() -> None:
+    """The first comparison needs scipy, half a second to import: done once a page is on a screen."""
+    threading.Timer(WARM_UP_SECONDS, wilson, (1, 2)).start()
 
 
 def _arrive(request: gr.Request) -> list[Any]:

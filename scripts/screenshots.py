@@ -24,8 +24,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 OUT = PROJECT / "assets" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-TABS = {"start": "#train-demo", "train": "#review-plan h3", "live": ".live-plot .main-svg", "compare":
-        "#compare-plot .main-svg", "export": "#export-stage", "runs": ".runs-card"}  # and what tells that it is drawn
+TABS = {"start": "#train-demo", "train": "#review-plan h3", "live": ".live-plot .main-svg",  # what tells: it is drawn
+        "compare": "#compare-questions details.q", "export": "#export-stage", "runs": ".runs-card"}
 VIEWS = (("", 1280, 860, "light"), ("-dark", 1280, 860, "dark"), ("-phone", 390, 844, "light"),
          ("-phone-dark", 390, 844, "dark"))  # the end of the file's name, width, height, theme
 
