@@ -33,13 +33,13 @@ def figure(name: str, found: Comparison) -> go.Figure:
     fig = draw(found)
     fig.update_layout(
         title={"text": title, "font": {"size": 15}},
-        height=340,
-        margin={"l": 55, "r": 15, "t": 45, "b": 45},
+        height=370,
+        margin={"l": 55, "r": 15, "t": 45, "b": 80},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": GREY},
         bargap=0.25,
-        legend={"orientation": "h", "y": -0.18},
+        legend={"orientation": "h", "y": -0.24, "yanchor": "top"},
         template="none",
     )
     fig.update_xaxes(gridcolor="rgba(124,133,150,0.25)", zerolinecolor=GREY, automargin=True)
