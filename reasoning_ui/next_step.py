@@ -45,6 +45,8 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_
 
 
 def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | None:
+    if state.state == "running" and state.kind == "ask":
+        return "Its models are loaded and answer your questions.", "Ask them", "compare"
     if state.state == "running" or state.state == "stopping":
         return f"{state.words or 'Starting'}.", "Watch it live", "live"
     if state.state == "waiting":

@@ -110,6 +110,7 @@ GOOD = ModelCheck(None)
 
 @pytest.mark.parametrize(("state", "to_compare", "tab"), [
     (RunState("running", stage="grpo", alive=True), False, "live"), (RunState("waiting"), False, "runs"),
+    (RunState("running", stage="ask", alive=True, kind="ask"), False, "compare"),
     (RunState("finished"), True, "compare"), (RunState("finished"), False, "export"),
     (RunState("interrupted"), False, "runs"), (RunState("failed", reason="No memory."), False, "runs"),
     (None, False, "train")])
