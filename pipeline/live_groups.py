@@ -10,13 +10,17 @@ from pipeline.run_folder import RunReader
 
 PAGE = 20
 
-FILTERS: dict[str, str] = {  # name -> condition; the words for people are in LABELS
+FILTERS: dict[str, str] = {  # name -> condition; the words for people are in assets/live/groups.js
     "all": "1",
     "all_wrong": "right = 0",
     "all_right": "right = size AND size > 0",
     "mixed": "right > 0 AND right < size",
     "truncated": "truncated > 0",
     "equal": "spread = 0",
+    # of each step the one; SQLite takes `id` from the row that holds the largest or smallest value
+    "best": "id IN (SELECT id FROM (SELECT id, max(mean_total) FROM groups GROUP BY stage, step))",
+    "worst": "id IN (SELECT id FROM (SELECT id, min(mean_total) FROM groups GROUP BY stage, step))",
+    "spread": "id IN (SELECT id FROM (SELECT id, max(spread) FROM groups GROUP BY stage, step))",
 }
 ORDERS: dict[str, str] = {
     "step": "step, position",
@@ -25,14 +29,6 @@ ORDERS: dict[str, str] = {
     "worst": "mean_total IS NULL, mean_total, id",
     "spread": "spread DESC, id",
 }
-LABELS = {
-    "all": "All groups", "all_wrong": "All answers wrong", "all_right": "All answers right",
-    "mixed": "Some right, some wrong", "truncated": "With cut-off answers",
-    "equal": "All rewards equal (taught nothing)",
-    "step": "In order", "newest": "Newest first", "best": "Best reward first", "worst": "Worst reward first",
-    "spread": "Widest spread first",
-}
-STAGES_WITH_GROUPS = ("grpo", "dry_run")
 
 
 @dataclass(frozen=True)

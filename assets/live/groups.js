@@ -3,7 +3,8 @@
 const { el } = await import("./dom.js" + new URL(import.meta.url).search);
 
 const FILTERS = { all: "All groups", mixed: "Some right, some wrong", all_wrong: "All wrong", all_right: "All right",
-  truncated: "With cut-off answers", equal: "All rewards equal" };
+  truncated: "With cut-off answers", equal: "All rewards equal", best: "Best of each step", worst: "Worst of each step",
+  spread: "Widest spread of each step" };
 const ORDERS = { newest: "Newest first", step: "In order", best: "Best reward first", worst: "Worst reward first", spread: "Widest spread first" };
 
 export class Groups {

@@ -25,7 +25,7 @@ export async function mount(page) {
 const FRAME = `
 <div class="live-head"></div>
 <div class="live-lost" role="status" hidden>The connection to the app is lost. Training goes on; this page tries again.</div>
-<section class="live-findings" aria-label="What stands out"></section>
+<section class="live-findings" aria-label="What stands out" hidden></section>
 <div class="live-views" role="tablist" aria-label="Views of the run">
   <button type="button" role="tab" data-view="curves">Curves</button>
   <button type="button" role="tab" data-view="groups">Completions</button>
@@ -68,7 +68,7 @@ class Live {
   look(run) {
     if (run === this.run && run) return;
     this.run = run || ""; this.have = {}; this.others = this.others.filter(r => r !== run);
-    this.board.reset(); this.groups.reset(); this.log.reset();
+    this.board.reset(); this.groups.reset(); this.log.reset(); this.head.findings([]);
     this.soon();
   }
 

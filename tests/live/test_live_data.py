@@ -81,6 +81,10 @@ def test_groups_are_filtered_and_ordered(run: RunFolder) -> None:
     for name, holds in checks.items():
         rows = live_groups.groups(reader, live_groups.GroupQuery(filter=name, limit=1000))
         assert rows and all(holds(g) for g in rows) and len(rows) == sum(map(holds, everything))
+    for name, key, extreme in (("best", "mean_total", max), ("worst", "mean_total", min), ("spread", "spread", max)):
+        rows = live_groups.groups(reader, live_groups.GroupQuery(filter=name, limit=1000))
+        by_step = {step: extreme(g[key] for g in everything if g["step"] == step) for step in range(1, 121)}
+        assert {g["step"]: g[key] for g in rows} == by_step and len(rows) == 120
     best = live_groups.groups(reader, live_groups.GroupQuery(order="best"))
     assert [g["mean_total"] for g in best] == sorted((g["mean_total"] for g in everything), reverse=True)[:20]
     assert live_groups.groups(reader, live_groups.GroupQuery(filter="truncated")) == []
