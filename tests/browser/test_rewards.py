@@ -40,6 +40,7 @@ def open_rewards(page: Any, url: str) -> None:
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
     open_tab(page, "Rewards")
     expect(page.locator("#reward-set")).to_contain_text("format_exact")
+    expect(page.locator("#reward-yaml textarea")).to_have_value(re.compile("format_exact"))
 
 
 def choose(page: Any, box: str, words: str) -> None:
@@ -167,6 +168,10 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     expect(report.locator(".rs-note")).to_contain_text("The reward 'broken' could not score")
     expect(report).to_contain_text(re.compile(r"Measured on training steps .* learning [\d.]+ m?s a step"))
     expect(report.locator(".d-facts")).to_contain_text("a training step")
+    page.locator("#bench-source").get_by_label("The dry run").check()
+    page.locator("#bench-score").click()
+    expect(page.locator("#bench-result tr.question")).to_have_count(2)
+    expect(page.locator("#bench-result .rs-warn")).to_contain_text("«broken» could not score")
     dry = home.run(next(row["id"] for row in home.known_runs() if row["kind"] == "dry_run"))
     pace = RunReader(dry).status()["dry_run"]["pace"]
     assert pace["step_seconds"] >= pace["generate_seconds"] > 0 < pace["learn_seconds"]
