@@ -1,10 +1,7 @@
 """The first rows of a source, read once and shared by everything that the Data tab shows before a full check."""
 
 import bisect
-import math
 import threading
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,13 @@ from pipeline.tags import scheme_of
 
 ROWS = 20_000
 FIRST_ROWS = 10
-FIRST_SECONDS, MORE_SECONDS = 1.0, 3.0  # after which the rows of a slow source are shown, and shown again
+FIRST_SECONDS = 1.0  # that the first rows of a dataset on the Hub are waited for
 HUB = "Hub dataset"
 DEMO_ROWS = 300
 MADE_ROWS = 200  # of a task that makes its rows, which may take a while each
 MAX_CHARACTERS = 24_000_000  # of all texts of a sample
 _lock = threading.Lock()
-_samples: dict[tuple[Any, ...], "Sample"] = {}
+_samples: dict[tuple[Any, ...], tuple["_Reader | None", "Sample"]] = {}
 _views: dict[tuple[Any, ...], "View"] = {}
 
 
@@ -116,14 +113,14 @@ def load_sample(data: DataStep, seed: int = 1) -> Sample:
     made = (seed, data.split.model_dump_json(), data.limit) if data.source == "demo" else None
     key = (data.source, data.config, data.source_split, data.revision, _stamp(data.source), made)
     with _lock:
-        if key in _samples:
-            return _samples[key]
-    reader = None if made else _Reader(data)
-    sample = reader.read(FIRST_SECONDS if reader.is_slow else None) if reader else _demo(data, seed)
+        reader, sample = _samples.get(key, (None, None))
+    if sample and not (reader and sample.loading and reader.has_more_than(sample)):
+        return sample
+    reader = reader or (None if made else _Reader(data))
+    sample = _demo(data, seed) if reader is None else reader.sample() if sample else reader.first()
     with _lock:
-        _keep(_samples, key, sample, 4)
-    if reader and sample.loading:
-        threading.Thread(target=_go_on, args=(key, reader), daemon=True).start()
+        _samples.pop(key, None)
+        _keep(_samples, key, (reader, sample), 4)
     return sample
 
 
@@ -177,57 +174,59 @@ def _row_at(data: DataStep, number: int, seed: int) -> dict[str, Any] | None:
 
 
 class _Reader:
-    """Reads a sample in one go, or bit by bit."""
+    """Reads a sample: at once, or, from the Hub, in a thread while its first rows are looked at."""
 
     def __init__(self, data: DataStep) -> None:
         self._source, self._name = open_source(data), Path(data.source).name
-        self.is_slow = self._source.kind.startswith(HUB)
         self._most = MADE_ROWS if data.source.startswith(gym.PREFIX) else ROWS
         self._rows: list[tuple[int, dict[str, Any]]] = []
         self._broken: list[Broken] = []
-        self._size = 0
+        self._done, self._complete = threading.Event(), False
+        self._error: StudioError | None = None
 
-    def read(self, seconds: float | None) -> Sample:
-        """What was read until now: the whole sample, or as much as comes in this time, FIRST_ROWS at least."""
-        end = time.monotonic() + (math.inf if seconds is None else seconds)
-        for item in self._source:
-            if isinstance(item, Broken):
-                self._broken.append(item)
-            else:
-                self._rows.append(item)
-                self._size += sum(len(v) if isinstance(v, str) else 50 for v in item[1].values())
-            if max(len(self._rows), len(self._broken)) >= self._most or self._size > MAX_CHARACTERS:
-                return self._sample(complete=False, loading=False)
-            if len(self._rows) >= FIRST_ROWS and time.monotonic() > end:
-                return self._sample(complete=False, loading=True)
-        return self._sample(complete=True, loading=False)
+    def first(self) -> "Sample":
+        """The whole sample; of the Hub what comes in FIRST_SECONDS, and at least FIRST_ROWS."""
+        if not self._source.kind.startswith(HUB):
+            self._read()
+            return self.sample()
+        threading.Thread(target=self._read, daemon=True).start()
+        self._done.wait(FIRST_SECONDS)
+        while len(self._rows) < FIRST_ROWS and not self._done.wait(0.05):
+            pass
+        return self.sample()
 
-    def _sample(self, complete: bool, loading: bool, notes: Sequence[str] = ()) -> Sample:
-        if not self._rows:
-            why = f" The first problem: {self._broken[0].why}." if self._broken else ""
+    def has_more_than(self, sample: "Sample") -> bool:
+        """Whether something came since a sample was taken."""
+        return self._done.is_set() or len(self._rows) > len(sample.rows)
+
+    def sample(self) -> "Sample":
+        """What was read until now. Raises DatasetError when that is nothing."""
+        loading, rows, broken = not self._done.is_set(), list(self._rows), list(self._broken)
+        if not rows:
+            if self._error:
+                raise self._error
+            why = f" The first problem: {broken[0].why}." if broken else ""
             raise DatasetError(f"{self._name!r} holds no row that can be read.{why}")
-        columns = columns_of([r for _, r in self._rows[:2000]])
-        source = self._source
-        return Sample(list(self._rows), list(self._broken), columns, source.kind, [*source.notes, *notes], source.total,
-                      complete, loading)
+        notes = [*self._source.notes, *([f"Reading ended early: {self._error}"] if self._error else [])]
+        return Sample(rows, broken, columns_of([r for _, r in rows[:2000]]), self._source.kind, notes,
+                      self._source.total, self._complete, loading)
 
-    def ended(self, error: StudioError) -> Sample:
-        """What was read before an error."""
-        return self._sample(complete=False, loading=False, notes=[f"Reading ended early: {error}"])
-
-
-def _go_on(key: tuple[Any, ...], reader: _Reader) -> None:
-    """Read the rest of a sample, while its first rows are looked at."""
-    loading = True
-    while loading:
+    def _read(self) -> None:
+        size = 0
         try:
-            sample = reader.read(MORE_SECONDS)
+            for item in self._source:
+                if isinstance(item, Broken):
+                    self._broken.append(item)
+                else:
+                    self._rows.append(item)
+                    size += sum(len(v) if isinstance(v, str) else 50 for v in item[1].values())
+                if max(len(self._rows), len(self._broken)) >= self._most or size > MAX_CHARACTERS:
+                    return
+            self._complete = True
         except StudioError as error:
-            sample = reader.ended(error)
-        with _lock:
-            loading = sample.loading and key in _samples
-            if key in _samples:
-                _samples[key] = sample
+            self._error = error
+        finally:
+            self._done.set()
 
 
 def _size(example: Example) -> int:

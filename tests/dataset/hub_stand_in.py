@@ -8,7 +8,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -103,8 +103,12 @@ def _handler(datasets: Files, asked: list[str], go_on: threading.Event) -> type[
                                "Content-Range": f"bytes {first}-{last}/{len(content)}"}.items():
                 self.send_header(key, str(value))
             self.end_headers()
+            with suppress(BrokenPipeError):  # the reader went away
+                self._send(content, first, last, name.startswith("slow"))
+
+        def _send(self, content: bytes, first: int, last: int, slowly: bool) -> None:
             if self.command != "HEAD":
-                middle = max(first, len(content) // 2) if name.startswith("slow") else last + 1
+                middle = max(first, len(content) // 2) if slowly else last + 1
                 self.wfile.write(content[first : min(middle, last + 1)])
                 if middle <= last:
                     self.wfile.flush()
