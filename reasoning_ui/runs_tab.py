@@ -46,6 +46,17 @@ class Parts:
     empty: gr.Button
     home: gr.Markdown
 
+    @property
+    def live(self) -> list[gr.components.Component]:
+        """What `list_updates` fills."""
+        return [self.cards, self.seen, self.open, self.stop, self.resume, self.lighter, self.earlier, self.later,
+                self.duplicate, self.delete]
+
+    @property
+    def chosen(self) -> list[gr.components.Component]:
+        """What `detail_updates` fills."""
+        return [self.name, self.note, self.details, self.trash, self.home]
+
 
 def build(shared: Shared, tab: gr.Tab) -> None:
     """The tab's components and events. The chosen run is the shared current run."""
@@ -89,31 +100,28 @@ def _side(cards: gr.HTML) -> Parts:
 
 
 def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
-    home = shared.home
-    live = [p.cards, p.seen, p.open, p.stop, p.resume, p.lighter, p.earlier, p.later, p.duplicate, p.delete]
-    chosen = [p.name, p.note, p.details, p.trash, p.home]
-
-    def show(run: str, seen: str) -> list[Any]:
-        return list_updates(home, run, seen)
-
-    def describe(run: str) -> list[Any]:
-        return detail_updates(home, run)
-
-    clock = shared.timer
-    gr.on([clock.open_runs, clock.changed_runs, clock.tick_runs], show, [shared.run, p.seen], live,
-          trigger_mode="always_last", **QUIET)
-    shared.run.change(describe, shared.run, chosen, **QUIET)
+    """Keep cards and details up to date, and connect the buttons."""
+    home, clock = shared.home, shared.timer
+    gr.on([clock.open_runs, clock.changed_runs, clock.tick_runs], lambda run, seen: list_updates(home, run, seen),
+          [shared.run, p.seen], p.live, trigger_mode="always_last", **QUIET)
+    shared.run.change(lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
     # opening the tab leaves name and note alone: they may hold what was typed and not saved yet
-    tab.select(lambda run: detail_updates(home, run)[2:], shared.run, chosen[2:], **QUIET)
+    tab.select(lambda run: detail_updates(home, run)[2:], shared.run, p.chosen[2:], **QUIET)
     p.cards.pick(picked, None, shared.run, **QUIET)
     p.open.click(go_to, gr.Textbox("live", visible="hidden", label="runs-target"), shared.tabs, **QUIET)
+    _wire_acts(shared, p)
+    _wire_trash(shared, p)
+
+
+def _wire_acts(shared: Shared, p: Parts) -> None:
+    """What is done with the current run: then the page says what happened, and shows the new state."""
+    home = shared.home
 
     def act(button: gr.Button, work: Callable[..., str], *more: gr.components.Component) -> None:
-        """Do something with the current run, say what happened, and show the new state."""
         event = button.click(guard(lambda run, *values: _note(work(home, run, *values))), [shared.run, *more], p.said,
                              **QUIET)
-        event.then(lambda run: list_updates(home, run, ""), shared.run, live, **QUIET)
-        event.then(describe, shared.run, chosen, **QUIET)
+        event.then(lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
+        event.then(lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
 
     act(p.stop, jobs.stop)
     act(p.resume, resumed)
@@ -121,6 +129,15 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     act(p.later, lambda home, run: moved(home, run, 1))
     act(p.save, saved, p.name, p.note)
     act(p.prune, pruned)
+    p.lighter.click(guard(lambda run: lighter_run(home, run)), shared.run, [p.said, shared.run], **QUIET).then(
+        lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
+    p.duplicate.click(guard(lambda run: [*choices_of(jobs.duplicate(home, run)), go_to("train")]), shared.run,
+                      [shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
+
+
+def _wire_trash(shared: Shared, p: Parts) -> None:
+    """Delete, undo, restore, empty."""
+    home = shared.home
 
     def delete(run: str) -> list[Any]:
         name = home.about(run)["name"] if run else ""
@@ -136,15 +153,7 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     p.undo.click(guard(restore), p.deleted, after, **QUIET)
     p.restore.click(guard(restore), p.trash, after, **QUIET)
     p.empty.click(guard(lambda: _note(emptied(home))), None, p.said, **QUIET).then(
-        describe, shared.run, chosen, **QUIET)
-
-    def duplicate(run: str) -> list[Any]:
-        return [*choices_of(jobs.duplicate(home, run)), go_to("train")]
-
-    p.lighter.click(guard(lambda run: lighter_run(home, run)), shared.run, [p.said, shared.run], **QUIET).then(
-        lambda run: list_updates(home, run, ""), shared.run, live, **QUIET)
-    p.duplicate.click(guard(duplicate), shared.run,
-                      [shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
+        lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
 
 
 def picked(event: gr.EventData) -> str:
