@@ -96,7 +96,7 @@ def component(setting: Setting, value: Any) -> gr.components.Component:
 def to_form(setting: Setting, value: Any) -> Any:
     """A plain recipe value as its component shows it."""
     if get_origin(setting.kind) is list and not setting.choices:
-        return ", ".join(value or [])
+        return value if isinstance(value, str) else ", ".join(value or [])  # a component may get what is shown already
     if setting.tiny_number and isinstance(value, float):
         return short_number(value)
     return value if value is not None or setting.kind in (int, float) else ""

@@ -127,3 +127,13 @@ def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_trainin
     step = next_step(missing, None, any_runs=True, to_compare=False)
     assert step.tab == "train" and "No such model." in step.missing[0]
     assert missing_parts(GOOD, DataStep(), RewardsStep()) == ()
+
+
+def test_the_form_of_a_fresh_page_shows_the_questions_as_they_are() -> None:
+    """What `from_store` gives is shown as it is: «test», not its letters."""
+    from reasoning_ui.form import component
+    from reasoning_ui.training_form import SETTINGS, from_store
+
+    _, shown = from_store("", "{}")
+    at = next(i for i, setting in enumerate(SETTINGS) if setting.name == "benchmarks")
+    assert component(SETTINGS[at], shown[at]).value == "test"
