@@ -69,6 +69,7 @@ def serve(args: argparse.Namespace) -> None:
               "--auth NAME:PASSWORD.", file=sys.stderr)
     from reasoning_ui.page import CSS, HEAD, build
     from reasoning_ui.theme import theme
+    from reasoning_ui.uploads import keep_sweeping
 
     custom = custom_code.decide(exposed or on_space, args.allow_custom_code)
     middleware = []
@@ -78,6 +79,7 @@ def serve(args: argparse.Namespace) -> None:
                  lasting_storage=not on_space or str(home.path).startswith("/data"))
     warnings.filterwarnings("ignore", message=".*share=True.*")
     _say(host, port, home)
+    keep_sweeping()
     demo.queue(default_concurrency_limit=8).launch(
         server_name=host, server_port=port, auth=login, share=args.share,
         inbrowser=not args.no_browser and not on_space, theme=theme(), css_paths=list(CSS), head=HEAD,

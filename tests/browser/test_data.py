@@ -27,6 +27,10 @@ def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path
     expect(page.locator("#preview-html .chat-text")).to_be_visible(timeout=PATIENCE)
 
     page.get_by_role("tab", name="Upload a file").click()
+    page.route("**/upload?*", lambda route: route.abort())  # the connection breaks
+    page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
+    expect(page.locator(".toast-body")).to_contain_text("cut off half-way")
+    page.unroute("**/upload?*")
     page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
     expect(page.locator("#data-chosen")).to_contain_text("40 rows", timeout=PATIENCE)
     expect(page.locator("#data-chosen")).to_contain_text("line 41 is not valid JSON")
