@@ -1,8 +1,8 @@
 """The page: header above, eight tabs below, and the hidden textboxes that they share."""
 
+import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import gradio as gr
 
@@ -11,21 +11,23 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui import (
     compare_tab,
     data_tab,
+    drafts,
     export_tab,
     live_tab,
     rewards_tab,
     runs_tab,
     start_tab,
     train_tab,
+    uploads,
 )
 from reasoning_ui.header import QUIET, Header
 from reasoning_ui.pulse import pulse
-from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, go_to, hidden_textbox
+from reasoning_ui.shared import TAB_NAMES, Shared, choices_of, hidden_textbox
 from reasoning_ui.visitors import can_log_in
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
-HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">'
+HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">' + drafts.HEAD + uploads.HEAD
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
@@ -34,6 +36,14 @@ OPEN_TAB = """async () => {
   const open = document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
   return open ? open.textContent.trim().toLowerCase() : "start";
 }"""  # `tab.select` does not fire when a handler opens the tab
+RECALL = """(...kept) => {
+  const found = kept.map(value => value || undefined);
+  const asked = new URLSearchParams(location.search).get("run");
+  if (asked) found[0] = asked.slice(0, 100);
+  return found;
+}"""  # what the browser kept; a run named in the address goes first. No request: its answer might come after a choice
+REOPEN = """tab => NAMES.includes(tab) && !new URLSearchParams(location.search).has("run")
+  ? {selected: tab, __type__: "update"} : undefined""".replace("NAMES", json.dumps(list(TAB_NAMES)))
 KEPT = ("run", "model", "data", "rewards", "training")  # choices that a reload finds again
 
 
@@ -73,21 +83,7 @@ def _remember(shared: Shared) -> None:
     kept = [gr.BrowserState("", storage_key=f"reasoning-studio-{name}", secret="not-a-secret")
             for name in (*KEPT, "followed")]
     last = gr.BrowserState("", storage_key="reasoning-studio-tab", secret="not-a-secret")
-    shared.demo.load(_recall, [*kept, *boxes], boxes, **QUIET)
-    shared.demo.load(_reopen, last, shared.tabs, **QUIET)
+    shared.demo.load(None, kept, boxes, js=RECALL, **QUIET)
+    shared.demo.load(None, last, shared.tabs, js=REOPEN, **QUIET)
     for box, store in zip([*boxes, shared.tab], [*kept, last], strict=True):
         box.change(None, box, store, js="value => value", **QUIET)
-
-
-def _reopen(tab: str, request: gr.Request) -> Any:
-    """The tab that was open before the reload; an address that names a run says itself what to open."""
-    return gr.skip() if tab not in TAB_NAMES or "run" in request.query_params else go_to(tab)
-
-
-def _recall(request: gr.Request, *values: str) -> list[str]:
-    """What the browser kept, where it kept something; a run named in the address (`?run=…`) goes first."""
-    half = len(values) // 2
-    found = [kept or now for kept, now in zip(values[:half], values[half:], strict=True)]
-    if asked := request.query_params.get("run"):
-        found[0] = asked[:100]
-    return found

@@ -56,7 +56,9 @@ const draw = () => {
 watch('value', draw);
 root.addEventListener('click', event => {
   const card = event.target.closest('[data-run]');
-  if (card) trigger('pick', {run: card.dataset.run});
+  if (!card) return;
+  window.drafts.choose(card.dataset.run);
+  trigger('pick', {run: card.dataset.run});
 });
 draw();
 """

@@ -1,5 +1,6 @@
 """The Runs tab: all runs with their state; open, rename, note, duplicate, stop, resume, order, delete with undo."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from pipeline.errors import StudioError
 from pipeline.failures import OUT_OF_MEMORY
 from pipeline.run_state import RunCard
 from pipeline.studio_home import StudioHome
-from reasoning_ui import runs_cards
+from reasoning_ui import drafts, runs_cards
 from reasoning_ui.shared import Shared, choices_of, go_to, guard
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
@@ -25,6 +26,7 @@ class Parts:
 
     cards: gr.HTML
     seen: gr.Textbox
+    words: gr.Textbox
     name: gr.Textbox
     note: gr.Textbox
     details: gr.HTML
@@ -55,7 +57,7 @@ class Parts:
     @property
     def chosen(self) -> list[gr.components.Component]:
         """What `detail_updates` fills."""
-        return [self.name, self.note, self.details, self.trash, self.home]
+        return [self.words, self.details, self.trash, self.home]
 
 
 def build(shared: Shared, tab: gr.Tab) -> None:
@@ -82,8 +84,8 @@ def _side(cards: gr.HTML) -> Parts:
         later = gr.Button("Later", size="sm", visible=False, elem_id="runs-later")
         duplicate = gr.Button("Duplicate", size="sm", elem_id="runs-duplicate")
         delete = gr.Button("Delete", size="sm", elem_id="runs-delete")
-    name = gr.Textbox(label="Name", max_length=100, elem_id="runs-name")
-    note = gr.Textbox(label="Note", lines=3, max_length=10_000, elem_id="runs-note",
+    name = gr.Textbox(label="Name", max_length=100, elem_id="runs-name", elem_classes=drafts.KEEP)
+    note = gr.Textbox(label="Note", lines=3, max_length=10_000, elem_id="runs-note", elem_classes=drafts.KEEP,
                       placeholder="What you tried, and what you saw")
     save = gr.Button("Save name and note", size="sm", elem_id="runs-save")
     details = gr.HTML(elem_id="runs-details", apply_default_css=False, css_template=runs_cards.CSS)
@@ -94,9 +96,9 @@ def _side(cards: gr.HTML) -> Parts:
             restore = gr.Button("Restore", size="sm", elem_id="runs-restore")
             empty = gr.Button("Empty the trash", size="sm", elem_id="runs-empty")
     home = gr.Markdown(elem_id="runs-home")
-    hidden = [gr.Textbox("", visible="hidden", label=f"runs-{label}") for label in ("seen", "deleted")]
-    return Parts(cards, hidden[0], name, note, details, open_, stop, resume, lighter, duplicate, earlier, later, delete,
-                 prune, save, undo, hidden[1], said, trash, restore, empty, home)
+    hidden = [gr.Textbox("", visible="hidden", label=f"runs-{label}") for label in ("seen", "words", "deleted")]
+    return Parts(cards, *hidden[:2], name, note, details, open_, stop, resume, lighter, duplicate, earlier, later,
+                 delete, prune, save, undo, hidden[2], said, trash, restore, empty, home)
 
 
 def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
@@ -104,10 +106,12 @@ def _wire(shared: Shared, tab: gr.Tab, p: Parts) -> None:
     home, clock = shared.home, shared.timer
     gr.on([clock.open_runs, clock.changed_runs, clock.tick_runs], lambda run, seen: list_updates(home, run, seen),
           [shared.run, p.seen], p.live, trigger_mode="always_last", **QUIET)
-    shared.run.change(lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
-    # opening the tab leaves name and note alone: they may hold what was typed and not saved yet
-    tab.select(lambda run: detail_updates(home, run)[2:], shared.run, p.chosen[2:], **QUIET)
-    p.cards.pick(picked, None, shared.run, **QUIET)
+    # the answer may come after something was typed: the page itself fills in what was not
+    shared.run.change(lambda run: detail_updates(home, run), shared.run, p.chosen, js=drafts.RUN_CHANGED, **QUIET).then(
+        None, p.words, [p.name, p.note], js=drafts.FILL_RUN, **QUIET)
+    # name and note stay: they may hold what was typed and not saved yet
+    tab.select(lambda run: detail_updates(home, run)[1:], shared.run, p.chosen[1:], **QUIET)
+    p.cards.pick(None, None, shared.run, js=drafts.CHOSEN_RUN, **QUIET)
     p.open.click(go_to, gr.Textbox("live", visible="hidden", label="runs-target"), shared.tabs, **QUIET)
     _wire_acts(shared, p)
     _wire_trash(shared, p)
@@ -117,17 +121,17 @@ def _wire_acts(shared: Shared, p: Parts) -> None:
     """What is done with the current run: then the page says what happened, and shows the new state."""
     home = shared.home
 
-    def act(button: gr.Button, work: Callable[..., str], *more: gr.components.Component) -> None:
+    def act(button: gr.Button, work: Callable[..., str], *more: gr.components.Component, js: str | None = None) -> None:
         event = button.click(guard(lambda run, *values: _note(work(home, run, *values))), [shared.run, *more], p.said,
-                             **QUIET)
+                             js=js, **QUIET)
         event.then(lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
-        event.then(lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
+        event.then(lambda run: detail_updates(home, run)[1:], shared.run, p.chosen[1:], **QUIET)
 
     act(p.stop, jobs.stop)
     act(p.resume, resumed)
     act(p.earlier, lambda home, run: moved(home, run, -1))
     act(p.later, lambda home, run: moved(home, run, 1))
-    act(p.save, saved, p.name, p.note)
+    act(p.save, saved, p.name, p.note, js=drafts.TYPED_FOR_RUN)
     act(p.prune, pruned)
     p.lighter.click(guard(lambda run: lighter_run(home, run)), shared.run, [p.said, shared.run], **QUIET).then(
         lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
@@ -153,12 +157,7 @@ def _wire_trash(shared: Shared, p: Parts) -> None:
     p.undo.click(guard(restore), p.deleted, after, **QUIET)
     p.restore.click(guard(restore), p.trash, after, **QUIET)
     p.empty.click(guard(lambda: _note(emptied(home))), None, p.said, **QUIET).then(
-        lambda run: detail_updates(home, run), shared.run, p.chosen, **QUIET)
-
-
-def picked(event: gr.EventData) -> str:
-    """The id of the card that was clicked; `StudioHome` checks it wherever it is used."""
-    return str(event._data.get("run", ""))[:100]
+        lambda run: detail_updates(home, run)[1:], shared.run, p.chosen[1:], **QUIET)
 
 
 def list_updates(home: StudioHome, run: str, seen: str) -> list[Any]:
@@ -186,7 +185,7 @@ def _buttons(card: RunCard | None) -> list[bool]:
 
 
 def detail_updates(home: StudioHome, run: str) -> list[Any]:
-    """Name, note, details, trash and home of the current run; never raises."""
+    """Name and note (as JSON), details, trash and home of the current run; never raises."""
     deleted = [(row["name"], row["id"]) for row in home.known_runs(deleted=True)]
     trash = gr.Dropdown(choices=deleted, value=deleted[0][1] if deleted else None)
     about = _about_home(home)
@@ -199,8 +198,12 @@ def detail_updates(home: StudioHome, run: str) -> list[Any]:
     except (StudioError, OSError):
         card, details = None, ""
     if card is None:
-        return ["", "", '<p class="rs-about">Choose a run on the left.</p>', trash, about]
-    return [card.name, card.note, details, trash, about]
+        return [_words(run), '<p class="rs-about">Choose a run on the left.</p>', trash, about]
+    return [_words(run, card.name, card.note), details, trash, about]
+
+
+def _words(run: str, name: str = "", note: str = "") -> str:
+    return json.dumps({"run": run, "name": name, "note": note})
 
 
 def _about_home(home: StudioHome) -> str:
@@ -231,10 +234,12 @@ def moved(home: StudioHome, run: str, places: int) -> str:
     return f"It is number {jobs.state(home, run).position} in the queue."
 
 
-def saved(home: StudioHome, run: str, name: str, note: str) -> str:
-    """Rename and note, in words."""
-    jobs.rename(home, run, name)
-    jobs.set_note(home, run, note)
+def saved(home: StudioHome, run: str, name: str | None, note: str | None) -> str:
+    """Rename and note, in words; None leaves what is stored."""
+    if name is not None:
+        jobs.rename(home, run, name)
+    if note is not None:
+        jobs.set_note(home, run, note)
     return "Saved."
 
 

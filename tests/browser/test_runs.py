@@ -94,6 +94,55 @@ def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
     expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
 
 
+HOLD = """const ask = window.fetch; window.answers = Promise.resolve();
+window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };
+window.hold = () => { window.answers = new Promise(done => { window.answerNow = done; }); };"""
+
+
+def test_what_is_typed_before_the_answers_come_is_stored_for_the_chosen_run(
+        fake_home: Any, url: str, page: Any) -> None:
+    """All answers, those to the page's first questions too, are held back from before a card is chosen until name and
+    note are typed; those to the saving until more is typed. Neither overwrites anything, and what was not typed keeps
+    what is stored, though its box still shows the run before."""
+    from playwright.sync_api import expect
+
+    from pipeline import jobs
+
+    one, two = start(fake_home, "One", 2), start(fake_home, "Two", 2)
+    jobs.set_note(fake_home, one, "note of one")
+    jobs.set_note(fake_home, two, "note of two")
+    name, note = page.locator("#runs-name input, #runs-name textarea").first, page.locator("#runs-note textarea")
+    late: list[Any] = []
+    page.add_init_script(HOLD)
+    page.route("**/queue/join*", lambda route: late.append(route))  # Playwright takes no bound method
+    open_runs(page, url)
+    page.locator(f'[data-run="{one}"]').click()
+    expect(note).to_have_value("note of one")
+    page.evaluate("() => window.hold()")
+    page.locator(f'[data-run="{two}"]').click()
+    name.fill("Renamed")
+    page.locator("#runs-save").click()
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator(f'[data-run="{two}"]')).to_contain_text("Renamed")
+    expect(note).to_have_value("note of two")
+    expect(name).to_have_value("Renamed")
+    assert fake_home.about(two)["note"] == "note of two" and fake_home.about(one)["name"] == "One"
+
+    page.evaluate("() => window.hold()")
+    page.locator("#runs-prune").click()
+    note.fill("it learns")
+    page.route("**/queue/join*", lambda route: route.continue_())
+    for route in late:
+        route.continue_()
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator("#runs-said")).to_contain_text("nothing to delete")
+    expect(page.locator("#header-status")).to_contain_text("Renamed")
+    page.locator("#runs-save").click()
+    expect(page.locator(f'[data-run="{two}"]')).to_contain_text("it learns")
+    expect(page.locator(f'[data-run="{two}"]')).to_have_attribute("aria-pressed", "true")
+    expect(name).to_have_value("Renamed")
+
+
 def test_the_order_of_the_queue_is_changed_with_buttons(
         fake_home: Any, url: str, page: Any) -> None:
     from playwright.sync_api import expect
