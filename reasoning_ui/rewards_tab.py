@@ -16,6 +16,7 @@ from pipeline.recipe import RewardsStep
 from pipeline.rewards import LIBRARY
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.presets import PRESETS
+from reasoning_ui import drafts
 from reasoning_ui import rewards_state as state
 from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
@@ -155,7 +156,10 @@ class _Files:
         gr.Markdown("### 5. Keep and share\nThe set is part of every recipe. As YAML it can be kept, sent and loaded "
                     "again.")
         self.text = gr.Textbox(label="Rewards as YAML", lines=8, max_lines=30, elem_id="reward-yaml", buttons=["copy"],
-                               max_length=state.MAX_YAML_CHARS)
+                               max_length=state.MAX_YAML_CHARS, elem_classes=drafts.KEEP,
+                               info="The set above. What you type stays until you use it; empty the box to see the set "
+                                    "again.")
+        self.drawn = gr.Textbox("", visible="hidden", label="reward-yaml-drawn")  # the box shows it unless one types
         with gr.Row():
             self.load = gr.Button("Use this text", elem_id="yaml-load")
             self.save = gr.DownloadButton("Download", elem_id="yaml-save")
@@ -182,9 +186,13 @@ class _Files:
 
         inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
-            event(guard(act), given, s.rewards, **QUIET).success(self.builder.reload, inputs, outputs, **QUIET)
-        gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.text, self.save],
-              trigger_mode="always_last", **QUIET)
+            used = event(guard(act), given, s.rewards, js=drafts.USE_YAML, **QUIET)
+            used.success(self.builder.reload, inputs, outputs, **QUIET)
+            used.failure(None, js=drafts.YAML_REFUSED, **QUIET)
+        fill: dict[str, Any] = {"inputs": self.drawn, "outputs": self.text, "js": drafts.FILL_YAML, **QUIET}
+        gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.drawn, self.save],
+              trigger_mode="always_last", **QUIET).then(None, **fill)
+        self.text.blur(None, **fill)
 
 
 def _written(text: str) -> str:

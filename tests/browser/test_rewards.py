@@ -106,6 +106,34 @@ def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str, tmp_path: P
     expect(table).to_contain_text("says it")
 
 
+def test_a_text_typed_before_the_first_drawing_stays_until_it_is_used(page: Any, app_url: str) -> None:
+    """The app's answers are held back from before the tab opens until YAML is typed; later drawings leave it, too."""
+    page.add_init_script("""const ask = window.fetch; window.answers = Promise.resolve();
+        window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };""")
+    page.goto(app_url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
+    page.evaluate("() => { window.answers = new Promise(done => { window.answerNow = done; }); }")
+    open_tab(page, "Rewards")
+    yaml, table = page.locator("#reward-yaml textarea"), page.locator("#reward-set")
+    yaml.fill("- kind: nonsense\n")
+    page.evaluate("() => window.answerNow()")
+    expect(table).to_contain_text("format_exact")
+    page.locator("#reward-remove").click()
+    expect(table).not_to_contain_text("format_exact")
+    page.locator("#yaml-load").click()
+    expect(page.get_by_text("There is no reward 'nonsense'")).to_be_visible()
+    page.locator("#reward-add").click()
+    expect(table).to_contain_text("format_exact")
+    expect(yaml).to_have_value("- kind: nonsense\n")
+    yaml.fill("- kind: text_match\n  name: says it\n  parameters: {mode: contains}\n")
+    page.locator("#yaml-load").click()
+    expect(table).to_contain_text("says it")
+    expect(yaml).to_have_value(re.compile("combine: sum"))
+    yaml.fill("")
+    yaml.press("Tab")
+    expect(yaml).to_have_value(re.compile("says it"))
+
+
 def test_a_phone_shows_the_tab_in_its_width(chromium: Any, app_url: str) -> None:
     phone = chromium.new_page(viewport={"width": 390, "height": 800})
     phone.set_default_timeout(60_000)
