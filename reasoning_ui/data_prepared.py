@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class PreparedSection:
             self.parquet = gr.Button("Make Parquet files", size="sm", elem_id="prepared-parquet", min_width=120)
             self.jsonl = gr.Button("Make JSONL files", size="sm", elem_id="prepared-jsonl", min_width=120)
             self.delete = gr.Button("Delete", size="sm", elem_id="prepared-delete", min_width=90)
+        self._made: deque[tempfile.TemporaryDirectory[str]] = deque(maxlen=4)
         self.card = gr.HTML(elem_id="prepared-card", apply_default_css=False)
         self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="prepared-files")
 
@@ -71,7 +73,8 @@ class PreparedSection:
     def download(self, card_id: str | None, kind: str) -> Any:
         """Files to download."""
         folder = saved.find(self.shared.home.private, card_id or "")
-        out = Path(tempfile.mkdtemp(prefix="prepared-"))
+        self._made.append(tempfile.TemporaryDirectory(prefix="prepared-"))  # the oldest one is deleted; Gradio copies
+        out = Path(self._made[-1].name)
         if kind == "jsonl":
             files = saved.as_jsonl(folder, out)
         else:
