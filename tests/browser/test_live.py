@@ -176,7 +176,7 @@ def test_a_phone_shows_everything_in_its_width(chromium: Any, url: str) -> None:
     phone.close()
 
 
-def test_csv_png_and_log_can_be_downloaded(page: Any, url: str, tmp_path: Path) -> None:
+def test_csv_png_and_log_can_be_downloaded(page: Any, url: str, home: StudioHome, tmp_path: Path) -> None:
     """Three files, each with what its name promises."""
     page.goto(f"{url}?run=first-run")
     page.locator(DRAWN).first.wait_for()
@@ -192,3 +192,9 @@ def test_csv_png_and_log_can_be_downloaded(page: Any, url: str, tmp_path: Path) 
     page.get_by_role("searchbox", name="Search the whole log").fill("STEP 17:")
     page.keyboard.press("Enter")
     page.get_by_text("1 line", exact=True).wait_for()
+    assert "step 17: ok" in page.get_by_role("log").inner_text()
+    with page.expect_download() as waited:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert waited.value.suggested_filename == "first-run-log.txt"
+    waited.value.save_as(tmp_path / "log.txt")
+    assert (tmp_path / "log.txt").read_bytes() == home.run("first-run").log.read_bytes()
