@@ -13,6 +13,7 @@ from reasoning_ui import (
     data_tab,
     drafts,
     export_tab,
+    filling,
     live_tab,
     rewards_tab,
     runs_tab,
@@ -27,7 +28,8 @@ from reasoning_ui.visitors import can_log_in
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
-HEAD = '<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">' + drafts.HEAD + uploads.HEAD
+HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', drafts.HEAD,
+                filling.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}

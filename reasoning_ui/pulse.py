@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.studio_home import StudioHome
 
 TABS = ("start", "data", "rewards", "train", "live", "compare", "export", "runs")
-EXTRA = ("fill_train", "review_train")  # what the Train tab fires itself, once it knows that the form is outdated
+EXTRA = ("fill_train", "review_train", "hold_start", "free_start")  # what the Train tab fires itself (filling.py)
 NAMES = ("tick", *(f"{what}_{tab}" for what in ("open", "changed", "tick") for tab in TABS), *EXTRA)
 
 SCRIPT = """

@@ -13,7 +13,7 @@ from pipeline.errors import RecipeError, StudioError
 from pipeline.memory import Change, lower_to_fit, plan_batch
 from pipeline.model_check import check_model
 from pipeline.recipe import ModelStep, Recipe
-from reasoning_ui import checks
+from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
 from reasoning_ui.header import QUIET
 from reasoning_ui.review import SPACE_WARNING, problems_html, review_html
@@ -21,11 +21,6 @@ from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, mod
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
 
 PRESETS = {"General defaults": Recipe, "The demo's settings": lambda: demo_recipe(1)}
-OUTDATED = """(model, training, sent) => {
-  const [shownModel, shownTraining] = sent ? JSON.parse(sent) : ["", ""];
-  const same = shownTraining === training && (shownModel === model || shownModel === null);
-  window.studio.fire(same ? "review_train" : "fill_train");
-}"""  # filling the form means an update of all its fields, so the browser asks for it only where they differ
 OFFERS = 3  # buttons that lower one setting to make it fit
 INTRO = ("Every setting has a sensible value already: you can start at once. *Advanced* holds what you only need when "
          "you know why. Data and rewards have their own tabs.")
@@ -42,7 +37,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             problems = gr.HTML(elem_id="review-problems", apply_default_css=False)
             if shared.extras.get("warn_storage"):
                 gr.HTML(f'<div class="rs-note rs-warn">{escape(SPACE_WARNING)}</div>', apply_default_css=False)
-            start = gr.Button("Start training", variant="primary", size="lg", elem_id="start-training")
+            start = gr.Button(filling.READY, variant="primary", size="lg", elem_id="start-training")
             with gr.Row():
                 offers = [gr.Button(visible=False, size="sm", elem_id=f"offer-{i}") for i in range(OFFERS)]
             fill = gr.Button("Choose the batch that fills this machine", size="sm", elem_id="plan-batch")
@@ -96,25 +91,33 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     start_values = json.dumps([ModelStep().model_dump_json(), choices_of(Recipe())[3]])
     sent = gr.Textbox(start_values, visible="hidden", label="form-sent")  # model and training as the form shows them
     choices = [shared.model, shared.data, shared.rewards, shared.training]
+    shown_choice = [shared.model, shared.training, sent]
     edits = [event for field in form.all for event in _edits(field)]
     gr.on(edits, lambda goal, *values: _store(goal, values), form.all, [shared.model, shared.training, sent],
           trigger_mode="always_last", **QUIET)
-    gr.on([shared.timer.open_train, shared.timer.changed_train], None, [shared.model, shared.training, sent], None,
-          js=OUTDATED, **QUIET)
+    gr.on([shared.timer.open_train, shared.timer.changed_train], None, shown_choice, None, js=filling.OUTDATED, **QUIET)
     review = {"fn": lambda *a: _review(shared, *a), "inputs": [shared.data, shared.rewards, *form.all],
               "outputs": shown, "trigger_mode": "always_last", **QUIET}
-    shared.timer.fill_train(_fill, [shared.model, shared.training, sent], [*form.all, sent],
-                            trigger_mode="always_last", **QUIET).then(**review)
+    filled = shared.timer.fill_train(_fill, shown_choice, [*form.all, sent], trigger_mode="always_last", **QUIET)
+    filled.then(None, shown_choice, None, js=filling.FILLED, **QUIET)
+    filled.then(**review)
+    shared.timer.hold_start(None, None, start, js=filling.HOLD, **QUIET)
+    shared.timer.free_start(None, None, start, js=filling.FREE, **QUIET)
     gr.on([*edits, shared.timer.review_train], **review)
     start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
                 [shared.run, shared.extras["followed"], shared.tabs], concurrency_limit=1, api_visibility="private")
-    for number, button in enumerate(offers):
-        button.click(guard(lambda *a, n=number: _apply_offer(n, *a)), [shared.data, shared.rewards, *form.all],
-                     [shared.model, shared.training], api_visibility="private")
-    fill.click(guard(_apply_plan), [shared.data, shared.rewards, *form.all], [shared.model, shared.training],
-               api_visibility="private")
-    form.preset.input(guard(_preset), [form.preset, *choices], choices, **QUIET)
-    upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, api_visibility="private")
+    whole = [shared.data, shared.rewards, *form.all]
+    asked = [button.click(guard(lambda *a, n=number: _apply_offer(n, *a)), whole, [shared.model, shared.training],
+                          js=filling.ASK, api_visibility="private") for number, button in enumerate(offers)]
+    asked += [
+        fill.click(guard(_apply_plan), whole, [shared.model, shared.training], js=filling.ASK,
+                   api_visibility="private"),
+        form.preset.input(guard(_preset), [form.preset, *choices], choices, js=filling.ASK, **QUIET),
+        upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, js=filling.ASK,
+                      api_visibility="private")]
+    for event in asked:  # a `then` alone would not follow an error
+        event.success(None, shown_choice, None, js=filling.ANSWERED, **QUIET)
+        event.failure(None, shown_choice, None, js=filling.ANSWERED, **QUIET)
 
 
 def _edits(field: gr.components.Component) -> list[Any]:

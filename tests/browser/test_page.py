@@ -1,11 +1,17 @@
 """What a person meets first: the page, its tabs, the header, keyboard, narrow screens, light and dark."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
+from pipeline import jobs
+from pipeline.studio_home import StudioHome
+
+JOBS = Path(__file__).resolve().parents[1] / "jobs"
 TABS = ["Start", "Data", "Rewards", "Train", "Live", "Compare", "Export", "Runs"]
 
 
@@ -71,6 +77,44 @@ def test_a_wrong_setting_is_explained_in_one_box_and_training_does_not_start(pag
     page.get_by_role("button", name="Start training").click()
     expect(page.locator(".toast-body")).to_contain_text("set the batch size to 16")
     expect(tab_button(page, "Train")).to_have_attribute("aria-selected", "true")
+
+
+HOLD = """const ask = window.fetch; window.answers = Promise.resolve();
+window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };
+window.hold = () => { window.answers = new Promise(done => { window.answerNow = done; }); };"""
+
+
+def test_start_waits_for_an_opened_recipe_and_says_so(page: Any, start_app: Callable[..., str], tmp_path: Path) -> None:
+    """From the choice of a file, with every answer held back, Start cannot be pressed; a file that is no recipe and one
+    that changes nothing give it back; what is pressed then trains the file's recipe, not the form's before."""
+    home = StudioHome(tmp_path / "home")
+    for name in ("bad", "opened", "same", "again"):  # a browser does not tell of the same file twice
+        text = "grpo: {steps: many}" if name == "bad" else "name: From the file\ngrpo: {steps: 7}"
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    page.add_init_script(HOLD)
+    open_page(page, start_app(home.path, REASONING_STUDIO_STAGES="fake_stages", PYTHONPATH=str(JOBS)))
+    open_tab(page, "Train")
+    start, chosen = page.locator("#start-training"), page.locator('#review input[type="file"]')
+    expect(page.locator("#review-plan")).to_contain_text("GRPO takes")
+    page.get_by_role("button", name="The recipe as a file").click()
+    steps = page.locator("#setting-grpo-steps input")
+    for name, then in (("bad", "200"), ("opened", "7"), ("same", "7")):
+        page.evaluate("() => window.hold()")
+        chosen.set_input_files(tmp_path / f"{name}.yaml")
+        expect(start).to_be_disabled()
+        expect(start).to_have_text("Filling in the recipe…")
+        page.evaluate("() => window.answerNow()")
+        expect(start).to_have_text("Start training")
+        expect(start).to_be_enabled()
+        expect(steps).to_have_value(then)
+    steps.fill("9")
+    page.evaluate("() => window.hold()")
+    chosen.set_input_files(tmp_path / "again.yaml")
+    page.evaluate("() => window.answerNow()")
+    start.click()
+    expect(tab_button(page, "Live")).to_have_attribute("aria-selected", "true")
+    run, = jobs.list_runs(home)
+    assert (run.name, home.run(run.id).recipe().grpo.steps) == ("From the file", 7)
 
 
 def test_sft_alone_leaves_grpo_out_of_the_recipe(page: Any, app_url: str) -> None:

@@ -1,0 +1,40 @@
+"""Start waits for the form: nobody trains the old recipe because the chosen one is still on its way into the form.
+
+The form takes over a recipe in three steps: the server reads it, the shared choices take it, and the fields are filled.
+From the choice of the file until the last of them the button says what it waits for and takes no click.
+"""
+
+WAITING, READY = "Filling in the recipe…", "Start training"
+LOST_SECONDS = 20  # Gradio says nothing to the page when a file does not arrive: then the form counts again
+HEAD = """<script>
+window.filling = {
+  held: false, asked: 0, arriving: null,
+  hold() { if (!this.held) { this.held = true; window.studio?.fire("hold_start"); } },
+  free() {
+    if (this.held && !this.asked && !this.arriving) { this.held = false; window.studio?.fire("free_start"); }
+  },
+  file() {
+    clearTimeout(this.arriving);
+    this.arriving = setTimeout(() => { this.arrived(); window.studio?.fire("open_train"); }, LOST_SECONDS * 1000);
+    this.hold();
+  },
+  arrived() { clearTimeout(this.arriving); this.arriving = null; },
+  same(model, training, sent) {
+    const [shownModel, shownTraining] = sent ? JSON.parse(sent) : ["", ""];
+    return shownTraining === training && (shownModel === model || shownModel === null);
+  },
+};
+document.addEventListener("change", event => {
+  if (event.target.matches?.("#review input[type=file]")) window.filling.file();
+}, true);
+</script>""".replace("LOST_SECONDS", str(LOST_SECONDS))
+ASK = "(...given) => { const f = window.filling; f.arrived(); f.asked++; f.hold(); return given; }"
+OUTDATED = """(model, training, sent) => {
+  const f = window.filling, same = f.same(model, training, sent);
+  if (same) f.free(); else f.hold();
+  window.studio.fire(same ? "review_train" : "fill_train");
+}"""  # filling the form means an update of all its fields, so the browser asks for it only where they differ
+ANSWERED = "(...now) => { window.filling.asked--; (OUTDATED)(...now); }".replace("OUTDATED", OUTDATED)
+FILLED = "(...now) => { if (window.filling.same(...now)) window.filling.free(); }"
+HOLD = f'() => ({{value: "{WAITING}", interactive: false, __type__: "update"}})'
+FREE = f'() => ({{value: "{READY}", interactive: true, __type__: "update"}})'
