@@ -1,11 +1,13 @@
 """Above all tabs: choose the model, the dataset and the current run; see what is missing and what to do next."""
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline import jobs
+from pipeline.dataset import gym
 from pipeline.errors import StudioError
 from pipeline.recipe import DataStep
 from pipeline.run_folder import RunReader
@@ -74,6 +76,15 @@ def chosen_data(source: str | None, now: str) -> str:
                     system_prompt=old.system_prompt).model_dump_json()
 
 
+def data_choices(source: str) -> list[tuple[str, str]]:
+    """The bundled and well-known sets, and the chosen one under a name for people: a file without its folder."""
+    if source in (known for _, known in DATASETS):
+        return DATASETS
+    if source.startswith(gym.PREFIX):
+        return [*DATASETS, (f"Reasoning Gym: {source[len(gym.PREFIX):].partition('?')[0].replace('_', ' ')}", source)]
+    return [*DATASETS, (Path(source).name, source)] if Path(source).is_absolute() else DATASETS
+
+
 def model_choices(cards: list[RunCard], home: StudioHome) -> list[tuple[str, str]]:
     """Models to choose from: a few by name, and what earlier runs made."""
     found = []
@@ -123,7 +134,8 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     if key == before:
         return [gr.skip()] * 7
     button = gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary")
-    chosen = ((model_choices(cards, home), model_step(model).source), (DATASETS, data_step(data).source),
+    rows = data_step(data).source
+    chosen = ((model_choices(cards, home), model_step(model).source), (data_choices(rows), rows),
               (runs, run if card else ""))
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),
             status, button, step.tab, key]

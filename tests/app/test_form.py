@@ -10,7 +10,7 @@ from pipeline.model_check import ModelCheck
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
-from reasoning_ui.header import chosen_data, chosen_model
+from reasoning_ui.header import chosen_data, chosen_model, data_choices
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
@@ -137,3 +137,12 @@ def test_the_form_of_a_fresh_page_shows_the_questions_as_they_are() -> None:
     _, shown = from_store("", "{}")
     at = next(i for i, setting in enumerate(SETTINGS) if setting.name == "benchmarks")
     assert component(SETTINGS[at], shown[at]).value == "test"
+
+
+@pytest.mark.parametrize(("source", "title"), [
+    ("/home/me/uploads/0a1b/rows.jsonl", "rows.jsonl"),
+    ("reasoning-gym:chain_sum?size=10&seed=1&difficulty=0", "Reasoning Gym: chain sum"),
+    ("demo", "Demo: arithmetic word problems"), ("owner/name", None)])
+def test_the_header_names_the_dataset_for_people(source: str, title: str | None) -> None:
+    """A path or an address is not a name; what has no better one stays as it is."""
+    assert {value: name for name, value in data_choices(source)}.get(source) == title
