@@ -1,7 +1,7 @@
 // The Live page: asks Python what is new once a second while it can be seen, and hands the answer to its parts.
 // Nothing from the server is trusted as HTML but what live_groups_view.py has escaped.
 
-const TICK = 1000, TICK_FINISHED = 5000, TICK_LOST = 3000;
+const TICK = 1000, TICK_FINISHED = 2500, TICK_LOST = 2000;  // what another browser does is seen within 3 s
 const MOVING = ["waiting", "running", "stopping"];
 
 export async function mount(page) {
@@ -128,7 +128,7 @@ class Live {
     history.replaceState(history.state, "", url);
   }
 
-  soon() { this.next(0); }
+  soon() { this.again = true; this.next(0); }
   next(delay) { clearTimeout(this.timer); this.timer = setTimeout(() => this.tick(), delay); }
 
   async tick() {
@@ -140,7 +140,7 @@ class Live {
     if (this.view === "curves") seen.cards = this.board.wanted();
     if (this.view === "log") seen.log = this.log.end;
     const started = performance.now();
-    this.asking = true;
+    this.asking = true; this.again = false;
     const answer = await this.ask("live_show", seen);
     this.asking = false;
     this.root.querySelector(".live-lost").hidden = !!answer;

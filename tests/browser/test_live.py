@@ -56,6 +56,16 @@ def test_plotly_is_loaded_when_the_live_tab_opens_and_not_before(page: Any, url:
     assert len(asked) == 1
 
 
+def test_the_live_tab_without_a_choice_does_not_wait_for_the_next_tick(page: Any, url: str) -> None:
+    """It asks which runs there are, chooses the newest and asks again at once, though nothing runs."""
+    page.add_init_script("""const ask = window.setTimeout;
+        window.setTimeout = (what, delay, ...more) => ask(what, delay >= 2000 && delay <= 5000 ? 1e9 : delay, ...more);
+    """)
+    page.goto(url)
+    page.get_by_role("tab", name="Live").click()
+    page.locator(".live-state", has_text="Finished").wait_for(timeout=30_000)
+
+
 def test_curves_follow_the_run_and_keep_the_zoom(page: Any, url: str, home: StudioHome) -> None:
     """New steps reach the graph that is there: the element, its zoom and the other tab's visit survive."""
     page.goto(f"{url}?run=first-run")
