@@ -80,7 +80,7 @@ def test_a_check_can_be_stopped_and_another_made(page: Any, app_url: str, tmp_pa
     small.write_bytes(as_jsonl(SUMS))
     large.write_bytes(b"".join(as_jsonl([r | {"question": f"{i} {r['question']}"} for r in SUMS]) for i in range(3000)))
     open_data(page, app_url)
-    use_file(page, large, "rows")
+    use_file(page, large, "large.jsonl")
     page.locator("#check-data").click()
     expect(page.locator("#check-progress")).to_contain_text("reading rows", timeout=PATIENCE)
     page.locator("#preview-next").click()  # the page stays usable
