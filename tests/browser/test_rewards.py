@@ -220,6 +220,8 @@ def test_a_custom_reward_is_tried_in_the_bench_and_the_dry_run_and_found_on_the_
     assert (completion["rewards"]["broken"] is None) is (len(completion["text"]) % 2 == 0)
     assert folder.recipe().rewards.functions[1].code == CODE
 
+    followed = page.locator('#tabs button[role="tab"][data-tab-id="compare"]').first
+    expect(followed).to_have_attribute("aria-selected", "true", timeout=120_000)  # the page goes there at the run's end
     open_tab(page, "Live")
     chart = page.locator(".live-legend", has_text="brevity").first
     for label in ("format", "brevity"):
