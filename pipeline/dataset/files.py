@@ -92,9 +92,11 @@ def _delimited(text: Joined, start: str, name: str) -> Rows:
     header_line = start.lstrip("\ufeff\r\n").split("\n", 1)[0]
     delimiter = max("\t,;|", key=header_line.count)
     reader = csv.reader((line.replace("\x00", "") for line in text), delimiter=delimiter)
-    header: list[str] = []
-    while not any(header):
-        header = [c.strip().lstrip("\ufeff") for c in next(reader, [])]
+    headers = ([c.strip().lstrip("\ufeff") for c in cells] for cells in reader)
+    header = next(filter(any, headers), None)
+    if header is None:
+        raise DatasetError(f"The file {name!r} holds no text between its separators. Choose one with a heading and at "
+                           "least one row.")
     names = [c or f"column {i}" for i, c in enumerate(header, 1)]
     notes = []
     if len(set(names)) < len(names):
