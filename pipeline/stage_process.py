@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 from pipeline import errors
 from pipeline.disk import LowDisk
-from pipeline.errors import EngineError, StudioError
+from pipeline.errors import EngineError, RunError, StudioError
 from pipeline.failures import is_disk_full
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import RunFolder, RunWriter
@@ -107,7 +106,7 @@ def stop_poll(folder: RunFolder) -> Callable[[], bool]:
 
     def look() -> bool:
         state["looked"] = time.monotonic()
-        with contextlib.suppress(sqlite3.Error):  # studio.db cannot be read for a moment, as on a full disk
+        with contextlib.suppress(RunError):  # studio.db cannot be read for a moment, as on a full disk
             state["asked"] = home.stop_presses(folder.id) > 0
         return bool(state["asked"]) or disk.problem() is None
 

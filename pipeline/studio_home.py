@@ -4,6 +4,7 @@ Several apps, command lines and workers may share one home: every change is one 
 timeout. What a run *does* is in its own `run.db`, written by its worker alone.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -130,14 +131,12 @@ class StudioHome:
             raise RunError(f"{self.database} cannot be read ({error}): is the disk full or gone?") from error
 
     def write(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """One change of studio.db; gives the number of rows it touched."""
-        db = self._connect()
+        """One change of studio.db; gives the number of rows it touched. Raises RunError when it cannot be written."""
         try:
-            return db.execute(sql, parameters).rowcount
-        except sqlite3.OperationalError as error:
-            raise RunError(f"{self.database} could not be written ({error}): is the disk full?") from error
-        finally:
-            db.close()
+            with contextlib.closing(self._connect()) as db:
+                return db.execute(sql, parameters).rowcount
+        except sqlite3.Error as error:
+            raise RunError(f"{self.database} could not be written ({error}): is the disk full or gone?") from error
 
     # Names and notes ------------------------------------------------------------
 

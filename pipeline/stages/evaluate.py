@@ -9,7 +9,6 @@ Several precisions in one job are compared in size, memory and speed too, so on 
 whose largest resident memory is measured; one that has all its answers already answers a batch again to be measured.
 """
 
-import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -237,5 +236,5 @@ def _stored(other: RunFolder, settings: str) -> list[dict[str, Any]]:
         known = [row["settings"] for row in reader.rows("SELECT DISTINCT settings FROM evaluations")]
         alike = [text for text in known if sampled_alike(text) == wanted]
         return [row for text in alike for row in reader.rows("SELECT * FROM evaluations WHERE settings = ?", (text,))]
-    except (RunError, sqlite3.Error, ValueError):
+    except (RunError, ValueError):
         return []

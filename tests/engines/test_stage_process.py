@@ -5,7 +5,7 @@ import resource
 import pytest
 
 from pipeline import stage_process
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, RunError
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader
 from pipeline.stage_process import run_in_child, stop_poll
@@ -67,6 +67,24 @@ def test_a_child_waits_where_it_may_stop_while_the_disk_is_full(make_run, monkey
         monkeypatch.setattr(stage_process.time, "sleep", wait)
         assert stop_poll(run.folder)() is stopped
         assert len(waited) == 3
+
+
+def test_a_home_that_cannot_be_read_for_a_moment_is_looked_at_again(make_run, monkeypatch):
+    """studio.db is no database for a while: the poll says no, does not raise, and hears the stop afterwards."""
+    monkeypatch.setattr(stage_process, "STOP_POLL_SECONDS", 0)
+    run = make_run()
+    home = StudioHome(run.folder.path.parent.parent)
+    asked = stop_poll(run.folder)
+    whole = home.database.read_bytes()
+    home.database.write_bytes(b"no database at all, " * 100)
+    with pytest.raises(RunError, match="cannot be read"):
+        home.stop_presses(run.folder.id)
+    with pytest.raises(RunError, match="could not be written"):
+        home.ask_stop(run.folder.id)
+    assert asked() is False
+    home.database.write_bytes(whole)
+    home.ask_stop(run.folder.id)
+    assert asked() is True
 
 
 def test_a_full_disk_in_the_child_is_a_full_disk_here(make_run):
