@@ -17,7 +17,7 @@ class PeakMemory:
             self._cuda.reset_peak_memory_stats()
 
     def bytes(self) -> int | None:
-        """None where another process holds the weights (vLLM's), which also reserves its memory beforehand."""
+        """None where this process holds nothing on the GPU."""
         if self._cuda is not None:
             return int(self._cuda.max_memory_allocated()) or None
         return resident_peak()

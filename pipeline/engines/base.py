@@ -33,10 +33,19 @@ class Sample:
 
 
 class Generator(Protocol):
-    """A loaded model that answers prompts. Use as a context manager: memory is given back at the end."""
+    """A loaded model that answers prompts. Use as a context manager: memory is given back at the end.
+
+    Once loaded, `weight_bytes` is what the weights take in memory, and `method` says how they are held.
+    """
+
+    method: str
+    weight_bytes: int | None
 
     def __enter__(self) -> "Generator": ...
     def __exit__(self, *exc: object) -> None: ...
+
+    def peak_bytes(self) -> int | None:
+        """The most memory that answering took so far, None where it is not known."""
 
     def generate(
         self,

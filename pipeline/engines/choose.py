@@ -36,6 +36,15 @@ def engine_for(step: ModelStep) -> Engine:
     return UnslothEngine()
 
 
+def sampling_engine(step: ModelStep) -> Engine:
+    """The engine for merging and for answering with finished models: plain folders need no Unsloth, whose import takes
+    a quarter of a minute and patches the libraries. Raises as `engine_for`."""
+    check_gpus(step)
+    from pipeline.engines.trl import TrlEngine
+
+    return TrlEngine()
+
+
 def check_gpus(step: ModelStep) -> None:
     """Raises EngineError when the recipe asks for GPUs or packages that are not here."""
     found = gpu_count()

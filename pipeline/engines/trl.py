@@ -38,7 +38,8 @@ from pipeline.engines.loading import (
 )
 from pipeline.engines.merging import merge_adapter
 from pipeline.engines.recording import RecordGroups, Watch
-from pipeline.engines.sampling import TransformersGenerator, VllmGenerator
+from pipeline.engines.sampling import TransformersGenerator
+from pipeline.engines.vllm_sampling import VllmGenerator
 from pipeline.errors import DatasetError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped

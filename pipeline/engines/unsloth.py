@@ -28,7 +28,6 @@ from transformers import set_seed
 
 from pipeline import tags
 from pipeline.engines.loading import adapter_layers
-from pipeline.engines.sampling import vllm_rank
 from pipeline.engines.trl import (
     RecordedGRPOTrainer,
     TrlEngine,
@@ -41,6 +40,7 @@ from pipeline.engines.trl import (
     train_sft_with,
     validation_rows,
 )
+from pipeline.engines.vllm_sampling import vllm_rank
 from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run

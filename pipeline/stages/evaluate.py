@@ -34,7 +34,6 @@ from pipeline.evaluation import (
     usable_rows,
 )
 from pipeline.evaluation_check import check_model, check_prompts
-from pipeline.peak_memory import PeakMemory
 from pipeline.recipe import Recipe
 from pipeline.rewards.answers import plausible
 from pipeline.run import Run
@@ -80,9 +79,9 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
 
 
 def _engine(run: Run) -> Engine:
-    from pipeline.engines.choose import engine_for  # brings torch, which only the worker may import
+    from pipeline.engines.choose import sampling_engine  # brings torch, which only the worker may import
 
-    return engine_for(run.recipe.model)
+    return sampling_engine(run.recipe.model)
 
 
 def _questions(run: Run, name: str, request: EvaluationRequest) -> list[dict[str, Any]]:
@@ -190,16 +189,15 @@ class _Evaluation:
             if keep:
                 self._store(missing[first : first + len(answers)], answers)
 
-        peak = PeakMemory()
         with self.engine.generator(self.run, self.source, self.contender.adapter, self.contender.precision,
                                    max(map(len, self.prompts)) + self.limit) as generator:
-            self._expect(**_facts(generator))
+            self._expect(method=generator.method, bytes=generator.weight_bytes)
             started = time.perf_counter()
             answers = generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
             self._expect(generate_seconds=time.perf_counter() - started, generated=len(answers) * sampling.samples)
             if self.request.measure and answers:
                 seconds = [sample.seconds for samples in answers for sample in samples]
-                self._expect(peak_bytes=peak.bytes(), level_seconds=sum(seconds) / len(seconds))
+                self._expect(peak_bytes=generator.peak_bytes(), level_seconds=sum(seconds) / len(seconds))
 
     def _store(self, indices: list[int], answers: list[list[Sample]]) -> None:
         records = [
@@ -214,12 +212,6 @@ class _Evaluation:
     def _progress(self, message: str = "") -> None:
         text = message or f"{self.contender.label} ({self.contender.precision}) answers {self.benchmark}"
         self.run.progress(self.done, self.total, "answers", text)
-
-
-def _facts(generator: Any) -> dict[str, Any]:
-    """How the weights are held and how many bytes they take, where the generator can tell."""
-    footprint = getattr(getattr(generator, "model", None), "get_memory_footprint", None)
-    return {"method": getattr(generator, "method", None), "bytes": int(footprint()) if footprint else None}
 
 
 def _other_runs(folder: RunFolder) -> list[RunFolder]:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.prepare import read_part
-from pipeline.engines.choose import engine_for, gpu_count
+from pipeline.engines.choose import gpu_count, sampling_engine
 from pipeline.merge_check import CHECKED_PROMPTS, check_merge, greedy_answers
 from pipeline.run import Run
 from pipeline.stages.process import in_own_process_on_gpu
@@ -29,7 +29,7 @@ def _merge(run: Run, stage: str) -> None:
     run.progress(0, 1, "models", "Merging the adapter into a 16-bit model")
     run.check_stop()
     base, adapter, merged = run.model_before(stage), run.folder.adapter(stage), run.folder.model(stage)
-    engine_for(run.recipe.model).merge(run, base, adapter, merged)
+    sampling_engine(run.recipe.model).merge(run, base, adapter, merged)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
     if size < CHECKED_BYTES:
         _check(run, stage, base, size < QUICK_BYTES)

@@ -27,6 +27,11 @@ class NoEngine:
 class Quiet:
     """An engine that loads nothing and answers nothing."""
 
+    method, weight_bytes = "16-bit", 1_000_000
+
+    def peak_bytes(self):
+        return 20_000_000
+
     def generator(self, *_, **__):
         return self
 

@@ -21,6 +21,11 @@ ROWS = [{"system": "Use tags.", "question": f"{i} + 1?", "reference": str(i + 1)
 class Fake:
     """An engine and generator in one: answers in batches of 4, always rightly, and remembers what it was asked."""
 
+    method, weight_bytes = "16-bit", 1_000_000
+
+    def peak_bytes(self):
+        return 20_000_000
+
     def __init__(self):
         self.asked, self.loaded = [], []
 

@@ -1,0 +1,155 @@
+"""A loaded model that answers prompts through vLLM on one GPU. See `base.Generator`."""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.engines.base import Sample, Sampling
+from pipeline.engines.loading import load_tokenizer
+from pipeline.errors import EngineError
+from pipeline.recipe import ModelStep
+
+VLLM_PRECISION = {"16bit": None, "8bit": "fp8", "fp8": "fp8", "4bit": "bitsandbytes"}
+EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
+USABLE = 0.85  # of what is free, when other processes hold the rest
+AT_ONCE = 8192  # answers handed to vLLM together: far more than it samples at a time
+FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
+
+OnBatch = Callable[[int, list[list[Sample]]], None]
+ShouldStop = Callable[[], bool]
+
+
+class VllmGenerator:
+    """Offline vLLM on one GPU. 8bit is online fp8, 4bit is bitsandbytes nf4, quantised while loading."""
+
+    def __init__(self, model: str | Path, step: ModelStep, adapter: Path | None = None, precision: str = "16bit",
+                 rank: int = 64, length: int = 0) -> None:
+        self._source, self._step, self._adapter, self._rank = model, step, adapter, rank
+        self._length = max(length, step.max_length)
+        self._quantization = VLLM_PRECISION[precision]
+        self.method = {None: "16-bit", "fp8": "fp8 (vLLM online)", "bitsandbytes": "bitsandbytes nf4 (vLLM)"}[
+            self._quantization]
+        self.weight_bytes: int | None = None
+        self._peak_bytes: int | None = None
+
+    def __enter__(self) -> "VllmGenerator":
+        import vllm  # heavy and optional: only where a GPU and the GPU requirements are
+
+        self.tokenizer = load_tokenizer(self._source, self._step)
+        options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
+        try:
+            self.llm = vllm.LLM(
+                model=str(self._source), revision=self._step.revision, quantization=self._quantization,
+                gpu_memory_utilization=evaluation_share(self._step.gpu_memory_share, *_device_bytes()),
+                max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True,
+                disable_log_stats=True, worker_extension_cls="pipeline.engines.vllm_memory.MemoryReport", **options)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise EngineError(f"vLLM cannot load {str(self._source)!r}: {str(error).splitlines()[0][:300]} "
+                              "Lower the vLLM share of GPU memory or the sequence length, or switch fast inference "
+                              "off.") from error
+        report = self.llm.collective_rpc("memory_report")[0]
+        self.weight_bytes, self._peak_bytes = report["weights"], report["peak"]
+        return self
+
+    def peak_bytes(self) -> int | None:
+        """The most that vLLM saw beside its KV cache, which fills its share of the GPU whatever the precision."""
+        return self._peak_bytes
+
+    def __exit__(self, *exc: object) -> None:
+        shut_down = getattr(getattr(self.llm.llm_engine, "engine_core", None), "shutdown", None)
+        if shut_down:
+            shut_down()
+        del self.llm
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, on_batch: OnBatch | None = None,
+                 should_stop: ShouldStop | None = None) -> list[list[Sample]]:
+        """See `base.Generator.generate`: answers are handed over as they are done, and stopping takes a moment."""
+        from vllm import SamplingParams
+
+        settings = SamplingParams(n=sampling.samples, temperature=sampling.temperature, top_p=sampling.top_p,
+                                  top_k=sampling.top_k, max_tokens=sampling.max_completion_tokens, seed=sampling.seed)
+        answers: list[list[Sample]] = []
+        width = max(1, AT_ONCE // sampling.samples)
+        for first in range(0, len(prompts), width):
+            part = prompts[first:first + width]
+            done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
+                                on_batch and (lambda at, new, first=first: on_batch(first + at, new)))
+            answers += done
+            if len(done) < len(part):
+                break
+        return answers
+
+    def _lora(self) -> Any:
+        if self._adapter is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest("adapter", 1, str(self._adapter))
+
+
+def vllm_answers(llm: Any, tokenizer: Any, prompts: Sequence[list[int]], settings: Any, lora: Any = None,
+                 should_stop: ShouldStop | None = None, on_batch: OnBatch | None = None) -> list[list[Sample]]:
+    """Answers of a `vllm.LLM` to prompts (token ids), in their order; fewer when it was told to stop.
+
+    vLLM's own `generate` returns when all is done; here its engine is stepped, so that finished answers are kept and
+    shown, and a stop is heard at once. Handed over are always the next ones in order.
+    """
+    ids = llm.enqueue([{"prompt_token_ids": list(p)} for p in prompts], settings, lora_request=lora, use_tqdm=False)
+    index = {name.split("-")[0]: i for i, name in enumerate(ids)}  # vLLM adds a random ending to the id it answers with
+    engine, ready, answers = llm.llm_engine, {}, []  # type: ignore[var-annotated]
+    flushed = time.perf_counter()
+
+    def hand_over() -> None:
+        nonlocal flushed
+        outputs = []
+        while (output := ready.pop(len(answers) + len(outputs), None)) is not None:
+            outputs.append(output)
+        now = time.perf_counter()
+        seconds = (now - flushed) / max(1, sum(len(o.outputs) for o in outputs))
+        batch = [[_sample(tokenizer, completion, seconds) for completion in o.outputs] for o in outputs]
+        if batch:
+            flushed = now
+            answers.extend(batch)
+            if on_batch:
+                on_batch(len(answers) - len(batch), batch)
+
+    while engine.has_unfinished_requests():
+        if should_stop and should_stop():
+            engine.abort_request([ids[i] for i in range(len(ids)) if i >= len(answers) and i not in ready],
+                                 internal=True)
+            break
+        ready |= {index[o.request_id.split("-")[0]]: o for o in engine.step() if o.finished}
+        if len(ready) >= FLUSH_ANSWERS or time.perf_counter() - flushed >= FLUSH_SECONDS:
+            hand_over()
+    hand_over()
+    return answers
+
+
+def _sample(tokenizer: Any, completion: Any, seconds: float) -> Sample:
+    ids = list(completion.token_ids)
+    return Sample(tokenizer.decode(ids, skip_special_tokens=True), len(ids), completion.finish_reason == "length",
+                  seconds)
+
+
+def evaluation_share(share: float, free_bytes: int, total_bytes: int) -> float:
+    """The share of the GPU that vLLM asks for to answer: the recipe's or half, but never more than is free."""
+    return max(0.01, min(max(share, EVALUATION_SHARE), USABLE * free_bytes / total_bytes))
+
+
+def vllm_rank(rank: int) -> int:
+    """The smallest LoRA rank ceiling that vLLM knows which holds `rank`."""
+    return next((r for r in (8, 16, 32, 64, 128, 256, 320, 512) if r >= rank), 512)
+
+
+def _device_bytes() -> tuple[int, int]:
+    """Free and all memory of the GPU that is used, asked through NVML: CUDA is not started in this process."""
+    from pipeline.hardware import GIB, detect
+
+    gpu = detect().gpus[0]
+    return int(gpu.free_gib * GIB), int(gpu.memory_gib * GIB)

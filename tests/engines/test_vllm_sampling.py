@@ -1,0 +1,81 @@
+"""Answers of vLLM's engine in their order, and a stop in the middle. vLLM needs a GPU: its engine is stood in for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.engines.vllm_memory import MemoryReport
+from pipeline.engines.vllm_sampling import evaluation_share, vllm_answers, vllm_rank
+
+
+class StepEngine:
+    """Ends requests in a scattered order, a few at each step, as continuous batching does."""
+
+    def __init__(self, count: int, samples: int) -> None:
+        self.samples, self.aborted = samples, []
+        self.left = sorted(range(count), key=lambda i: (i % 3, -i))
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self.left)
+
+    def step(self) -> list[SimpleNamespace]:
+        ended, self.left = self.left[:7], self.left[7:]
+        outputs = [[SimpleNamespace(token_ids=(i, s), finish_reason="length" if i == 4 else "stop")
+                    for s in range(self.samples)] for i in ended]
+        unfinished = [SimpleNamespace(finished=False, request_id=str(100 + i), outputs=[]) for i in self.left[:2]]
+        return [SimpleNamespace(finished=True, request_id=str(100 + i), outputs=o)
+                for i, o in zip(ended, outputs, strict=True)] + unfinished
+
+    def abort_request(self, ids: list[str], internal: bool) -> None:
+        assert internal
+        self.aborted = ids
+
+
+def language_model(count: int, samples: int = 1) -> SimpleNamespace:
+    """`LLM.enqueue` gives ids with a random ending; answers come under the part before it."""
+    engine = StepEngine(count, samples)
+    return SimpleNamespace(llm_engine=engine, enqueue=lambda prompts, *_, **__: [
+        f"{100 + i}-{i * 7919:08x}" for i in range(len(prompts))])
+
+
+TOKENIZER = SimpleNamespace(decode=lambda ids, skip_special_tokens: " ".join(map(str, ids)))
+
+
+def test_answers_come_in_the_order_of_their_prompts() -> None:
+    handed: list[tuple[int, int]] = []
+    answers = vllm_answers(language_model(900, 2), TOKENIZER, [[1]] * 900, None,
+                           on_batch=lambda first, new: handed.append((first, len(new))))
+    assert [[sample.text for sample in samples] for samples in answers] == [[f"{i} 0", f"{i} 1"] for i in range(900)]
+    assert [i for i, samples in enumerate(answers) if samples[0].truncated] == [4]
+    assert sum(n for _, n in handed) == 900 and len(handed) > 1
+    assert all(first == sum(n for _, n in handed[:k]) for k, (first, _) in enumerate(handed))
+    assert all(sample.seconds > 0 for samples in answers for sample in samples)
+
+
+def test_a_stop_keeps_the_prefix_and_ends_the_rest() -> None:
+    llm, calls = language_model(90), iter(range(1000))
+    answers = vllm_answers(llm, TOKENIZER, [[1]] * 90, None, should_stop=lambda: next(calls) >= 9)
+    # 63 are done: all of the first kind, all of the second, three of the third, counted from the end.
+    assert [samples[0].text for samples in answers] == ["0 0", "1 0"]
+    assert len(llm.llm_engine.aborted) == 27 and llm.llm_engine.aborted[0].startswith("102-")
+
+
+@pytest.mark.parametrize("share, free, expected", [
+    (0.3, 100, 0.5),  # nothing trains: at least half
+    (0.8, 100, 0.8),
+    (0.5, 40, 0.34),  # another process holds 60 of 100: a part of the rest
+    (0.5, 0, 0.01),
+])
+def test_share_while_answering(share: float, free: int, expected: float) -> None:
+    assert evaluation_share(share, free, 100) == pytest.approx(expected)
+
+
+def test_rank_ceiling() -> None:
+    assert [vllm_rank(r) for r in (1, 8, 9, 64, 65, 300, 999)] == [8, 8, 16, 64, 128, 320, 512]
+
+
+def test_memory_report_adds_up() -> None:
+    worker = MemoryReport()
+    worker.model_runner = SimpleNamespace(model_memory_usage=270e6)
+    worker.peak_activation_memory, worker.non_torch_memory = 1e9, None
+    assert worker.memory_report() == {"weights": 270_000_000, "peak": 1_270_000_000}
