@@ -11,6 +11,7 @@ from pipeline import cli_runs, jobs
 from pipeline.errors import DatasetError, RecipeError
 from pipeline.evaluation import EvaluationRequest
 from pipeline.recipe import EvaluateStep, Recipe, Split
+from pipeline.whole_paths import BENCHMARKS, whole_path
 
 if TYPE_CHECKING:
     from pipeline.dataset.report import PreparedReport
@@ -100,23 +101,17 @@ def evaluate(options: argparse.Namespace) -> Outcome:
               "precisions": options.precisions.split(",") if options.precisions else None}
     request = {key: value for key, value in wanted.items() if value is not None}
     if options.data:
-        request["benchmarks"] = [_absolute(options.data)]
+        request["benchmarks"] = [whole_path(options.data, BENCHMARKS)]
     if options.run:
         if options.models:
             request["models"] = options.models.split(",")
         jobs.submit(home, "evaluate", options.run, request=request)
-        return cli_runs.finish_job(home, options.run, options.data and _absolute(options.data))
+        return cli_runs.finish_job(home, options.run, options.data and whole_path(options.data, BENCHMARKS))
     if not options.model or not options.data:
         raise RecipeError("Say what to evaluate: a run, or --model FOLDER together with --data FILE.")
     values = {k: request[k] for k in EvaluateStep.model_fields if k in request} | {"enabled": True, "models": ["base"]}
     recipe = Recipe.parse({
-        "name": f"Evaluation of {Path(options.model).name}"[:100], "model": {"source": _absolute(options.model)},
+        "name": f"Evaluation of {Path(options.model).name}"[:100], "model": {"source": options.model},
         "data": {"tags": {"scheme": options.tags}}, "evaluate": values})
     EvaluationRequest.of(recipe, request)  # raises in words
     return cli_runs.finish(home, jobs.start(home, recipe, "evaluate", request))
-
-
-def _absolute(name: str) -> str:
-    """A path as seen from anywhere (the worker has another directory); names and Hub ids stay as they are."""
-    path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else name

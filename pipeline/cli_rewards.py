@@ -10,6 +10,7 @@ from pipeline.follow import follow
 from pipeline.recipe import Recipe
 from pipeline.rewards.dry_report import seconds
 from pipeline.run_folder import RunReader
+from pipeline.whole_paths import MODELS, whole_path
 
 Outcome = tuple[int, Any, str]
 
@@ -25,7 +26,7 @@ def dry_run(options: argparse.Namespace) -> Outcome:
     if options.sft_run:
         request["model"] = f"{home.run(options.sft_run).id}/sft"
     elif options.model:
-        request["model"] = options.model
+        request["model"] = whole_path(options.model, MODELS)
     run_id = jobs.submit(home, "dry_run", recipe=recipe, request=request)
     now = follow(home, run_id)
     report = RunReader(home.run(run_id)).status().get("dry_run")

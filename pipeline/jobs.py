@@ -24,6 +24,7 @@ from pipeline.recipe import Provenance, Recipe
 from pipeline.run_folder import RunFolder
 from pipeline.run_state import RunCard, RunState, card_of, state_of
 from pipeline.studio_home import StudioHome
+from pipeline.whole_paths import whole_recipe, whole_request
 
 __all__ = ["RunCard", "RunState", "delete", "duplicate", "list_runs", "move", "rename", "restore", "resume",
            "set_note", "start", "state", "stop", "submit", "tend"]
@@ -37,7 +38,7 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
 
     `fill` may put files into the new folder before it appears.
     """
-    recipe = _with_whole_paths(recipe)
+    recipe, request = whole_recipe(recipe), whole_request(request)
     _refuse_secrets(recipe)
     custom_code.refuse_if_off(recipe.rewards)
     home.may_start(recipe, request)
@@ -73,7 +74,7 @@ def submit(home: StudioHome, kind: str, run_id: str | None = None, recipe: Recip
         if recipe is None:
             raise RunError(f"A job of kind {kind!r} needs a run or a recipe.")
         return start(home, recipe, kind, request)
-    folder = home.run(run_id)
+    folder, request = home.run(run_id), whole_request(request)
     home.may_start(folder.recipe(), request)
     if TOKEN.search(repr(request)):
         raise RunError("The request contains a Hub token: log in with `hf auth login` instead.")
@@ -225,7 +226,7 @@ def _provenance(recipe: Recipe) -> Provenance:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     sources = [recipe.data.source, recipe.data.test_source, *recipe.evaluate.benchmarks]
-    files = [Path(source).expanduser() for source in sources if source]
+    files = [Path(source) for source in sources if source and Path(source).is_absolute()]  # others are names
     hashes = {str(file): _sha256(file) for file in files if file.is_file()}
     return Provenance(created=datetime.now().astimezone().isoformat(timespec="seconds"), versions=versions, data=hashes)
 
@@ -233,20 +234,6 @@ def _provenance(recipe: Recipe) -> Provenance:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with local folders and files by their whole path: the worker works in another folder."""
-    def whole(source: str) -> str:
-        path = Path(source).expanduser()
-        return str(path.absolute()) if not path.is_absolute() and path.exists() else source
-
-    data = {"source": whole(recipe.data.source)}
-    if recipe.data.test_source:
-        data["test_source"] = whole(recipe.data.test_source)
-    model = {"source": whole(recipe.model.source)} if recipe.model.source != "tiny" else {}
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=data),
-                                     "model": recipe.model.model_copy(update=model)})
 
 
 def _refuse_secrets(recipe: Recipe) -> None:

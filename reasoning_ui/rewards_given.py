@@ -11,6 +11,7 @@ from pipeline.errors import DatasetError, RewardError, RunError
 from pipeline.evaluation import TRAINED
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
+from pipeline.whole_paths import MODELS, whole_path
 from reasoning_ui.data_state import choice_of
 from reasoning_ui.shared import Shared
 
@@ -95,8 +96,7 @@ def model_of(home: StudioHome, chosen: str | None) -> str:
         if not _finished(home, run, stage):
             raise RunError(f"Run {run} has no finished model {STAGE_TITLES[stage]}: choose another.")
         return name
-    folder = Path(name).expanduser()
-    return str(folder.absolute()) if name and folder.is_dir() else name
+    return whole_path(name, MODELS)
 
 
 def _finished(home: StudioHome, run: str, stage: str) -> bool:

@@ -47,7 +47,7 @@ def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length:
     if problems := scheme_problems(scheme, chat.special_tokens):
         raise DatasetError("These tags cannot be used: " + " ".join(problems))
     report = PreparedReport(source=data.source)
-    if card := card_of(Path(data.source).expanduser()):
+    if data.source not in DATASETS and (card := card_of(Path(data.source).expanduser())):
         return _reuse(card, data, chat, max_length, max_completion_tokens, out)
     if data.source == "demo":
         parts = _demo_parts(data, scheme, seed, report)

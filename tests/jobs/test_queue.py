@@ -14,6 +14,7 @@ from pipeline import jobs, locks, run_queue
 from pipeline.errors import RecipeError, RunError
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
+from pipeline.whole_paths import whole_path, whole_request
 
 
 def test_the_second_run_waits_says_for_whom_and_starts_by_itself(home: StudioHome) -> None:
@@ -176,15 +177,43 @@ def test_a_run_says_that_it_lives_whatever_the_clock_says(home: StudioHome) -> N
     until_state(home, run_id, "interrupted", seconds=3)
 
 
-def test_a_model_folder_and_a_file_beside_the_caller_are_found_by_the_worker(
+def test_files_and_folders_beside_the_caller_are_found_by_the_worker(
         home: StudioHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker has another working folder: the recipe as run holds whole paths; Hub ids and names stay."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "rows.jsonl").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    run_id = jobs.start(home, recipe(1, model={"source": "mine"}, data={"source": "./rows.jsonl"}))
+    rows = str(tmp_path / "rows.jsonl")
+    run_id = jobs.start(home, recipe(1, model={"source": "mine"}, data={"source": "./rows.jsonl"},
+                                     evaluate={"benchmarks": ["test", "rows.jsonl"]}))
     made = home.run(run_id).recipe()
-    assert (made.model.source, made.data.source) == (str(tmp_path / "mine"), str(tmp_path / "rows.jsonl"))
+    assert (made.model.source, made.data.source) == (str(tmp_path / "mine"), rows)
+    assert made.evaluate.benchmarks == ["test", rows]
+    assert made.provenance is not None and set(made.provenance.data) == {rows}
     run_id = jobs.start(home, recipe(1, model={"source": "owner/name"}, data={"source": "gsm8k"}))
     made = home.run(run_id).recipe()
     assert (made.model.source, made.data.source) == ("owner/name", "gsm8k")
+
+
+def test_a_built_in_name_stays_where_a_folder_or_file_of_that_name_lies_beside(
+        home: StudioHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `./gsm8k` is the file; a run's own models and `test` are never taken for folders."""
+    for name in ("tiny", "demo", "test", "sft"):
+        (tmp_path / name).mkdir()
+    for name in ("gsm8k", "math500"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    run_id = jobs.start(home, recipe(1, data={"source": "demo", "test_source": "gsm8k"},
+                                     evaluate={"benchmarks": ["test", "math500", "./math500"]}))
+    made = home.run(run_id).recipe()
+    assert (made.model.source, made.data.source, made.data.test_source) == ("tiny", "demo", "gsm8k")
+    assert made.evaluate.benchmarks == ["test", "math500", str(tmp_path / "math500")]
+    assert made.provenance is not None and set(made.provenance.data) == {str(tmp_path / "math500")}
+    asked = whole_request({"models": ["base", "sft", "grpo/checkpoint-2", "./sft", "tiny"], "benchmarks": ["demo"]})
+    assert asked == {"models": ["base", "sft", "grpo/checkpoint-2", str(tmp_path / "sft"), "tiny"],
+                     "benchmarks": ["demo"]}
+
+
+def test_what_cannot_be_a_path_stays_as_it_is() -> None:
+    for text in ("", "a" * 300, "null\0byte", "~nobody-of-that-name/model"):
+        assert whole_path(text) == text

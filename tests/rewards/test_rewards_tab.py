@@ -170,7 +170,7 @@ def test_at_most_64_answers_of_a_model_are_scored_and_only_whole_groups(tmp_path
     assert [len(group.texts) for group in given] == [24, 24]
 
 
-def test_models_of_runs_and_folders_are_offered(tmp_path: Path) -> None:
+def test_models_of_runs_and_folders_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = StudioHome(tmp_path)
     home.add_run("run-one", "First", "train")
     folder = RunFolder(home.runs_dir / "run-one").model("sft")
@@ -179,7 +179,9 @@ def test_models_of_runs_and_folders_are_offered(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     assert model_choices(home)[1:] == [("«First» after SFT", "run-one/sft")]
     assert [model_of(home, name) for name in ("run-one/sft", None, "a/b")] == ["run-one/sft", "", "a/b"]
-    assert model_of(home, str(folder)) == str(folder)
+    monkeypatch.chdir(folder.parent)  # its `sft` is found, and its `tiny` does not hide the bundled one
+    (folder.parent / "tiny").mkdir()
+    assert [model_of(home, name) for name in (str(folder), "sft", "tiny")] == [str(folder), str(folder), "tiny"]
     with pytest.raises(RunError, match="no finished model after GRPO"):
         model_of(home, "run-one/grpo")
 
