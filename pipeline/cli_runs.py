@@ -35,7 +35,7 @@ def resume(options: argparse.Namespace) -> Outcome:
     """`resume RUN`; with --less-memory as a new run that continues it."""
     run_id = options.run
     if options.less_memory:
-        run_id = continuing.try_again(options.home, run_id)
+        run_id, _ = continuing.try_again(options.home, run_id)
     else:
         jobs.resume(options.home, run_id)
     return _detached(options.home, run_id) if options.detach else finish(options.home, run_id)

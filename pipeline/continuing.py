@@ -17,7 +17,7 @@ from pipeline.errors import RunError
 from pipeline.failures import OUT_OF_MEMORY
 from pipeline.lighter import Lighter, lighter
 from pipeline.recipe import Parent, Recipe
-from pipeline.run_folder import RunFolder, RunReader
+from pipeline.run_folder import RunFolder
 from pipeline.run_state import state_of
 from pipeline.studio_home import StudioHome
 
@@ -28,18 +28,21 @@ def proposal(home: StudioHome, run_id: str) -> Lighter | None:
     """What would need less memory, for a run that failed for want of it; None for every other run."""
     folder = home.run(run_id)
     now = state_of(home, folder)
-    if now.state != "failed" or RunReader(folder).status().get("failure") != OUT_OF_MEMORY:
+    if now.state != "failed" or now.failure != OUT_OF_MEMORY:
         return None
     return lighter(folder.recipe(), now.stage)
 
 
-def try_again(home: StudioHome, run_id: str) -> str:
-    """Start the proposal as a new run that continues from the last checkpoint; gives its id. Raises RunError."""
+def try_again(home: StudioHome, run_id: str) -> tuple[str, Lighter]:
+    """Start the proposal as a new run that continues from the last checkpoint; gives its id, and the proposal.
+
+    Raises RunError.
+    """
     found = proposal(home, run_id)
     if found is None:
         raise RunError("This run did not fail for want of memory, or nothing is left to lower: duplicate it and choose "
                        "a smaller model, a 4-bit base or shorter texts.")
-    return continue_as(home, run_id, found.recipe)
+    return continue_as(home, run_id, found.recipe), found
 
 
 def continue_as(home: StudioHome, run_id: str, recipe: Recipe) -> str:

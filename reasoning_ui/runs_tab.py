@@ -215,10 +215,9 @@ def _about_home(home: StudioHome) -> str:
 
 def lighter_run(home: StudioHome, run: str) -> list[Any]:
     """Continue a run that ran out of memory as a new one, which becomes the current run; says what it lowered."""
-    found = continuing.proposal(home, run)
-    new = continuing.try_again(home, run)
+    new, found = continuing.try_again(home, run)
     return [_note(f"Continues as «{home.about(new)['name']}» from the last checkpoint, with "
-                  f"{'; '.join(found.changes) if found else 'less memory'}."), new]
+                  f"{'; '.join(found.changes)}."), new]
 
 
 def resumed(home: StudioHome, run: str) -> str:

@@ -55,7 +55,8 @@ def test_one_click_goes_on_as_a_new_run(home: StudioHome) -> None:
     now = until_state(home, old, "failed")
     found = continuing.proposal(home, old)
     assert found is not None and "«Try again with less memory»" in now.remedy and found.changes[0] in now.remedy
-    new = continuing.try_again(home, old)
+    new, started = continuing.try_again(home, old)
+    assert started == found
     until_state(home, new, "finished")
     made = home.run(new).recipe()
     assert made.parent is not None and made.parent.run == old
@@ -92,7 +93,7 @@ def test_a_real_run_goes_on_from_its_checkpoint_in_smaller_pieces(
     with_records.set_status(state="failed", failure="memory", reason="GRPO ran out of GPU memory.")
     with_records.close()
     before, steps = hashes(folder), reward_steps(folder)
-    new = continuing.try_again(home, old)
+    new, _ = continuing.try_again(home, old)
     until_state(home, new, "finished", seconds=120)
     assert hashes(folder) == before
     assert reward_steps(home.run(new))[: len(steps)] == steps
