@@ -1,14 +1,13 @@
 """The checks of the diagnosis that look at one reward: it fails, or it is the same for every answer."""
 
 from pipeline.diagnose import RECENT, Finding, Trace, mean
-
-ALARMING = 0.1  # share of answers that a reward may leave without a score
+from pipeline.rewards.base import ALARMING_FAILURES
 
 
 def rewards_failing(trace: Trace) -> Finding | None:
     """A reward could not score more than a tenth of the recent answers; said from the first step on."""
     shares = {label: mean(curve.recent()) for label, curve in trace.failed_rewards().items()}
-    failing = {label: share for label, share in shares.items() if share > ALARMING}
+    failing = {label: share for label, share in shares.items() if share > ALARMING_FAILURES}
     if not failing:
         return None
     words = ", ".join(f"«{label}» failed on {share:.0%} of the recent answers" for label, share in failing.items())

@@ -23,11 +23,11 @@ from pipeline.engines.checkpoints import mark_complete, prune
 from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.rewards.answers import same_answer
+from pipeline.rewards.base import ALARMING_FAILURES
 from pipeline.run import Run
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
 GIB = 2**30
-ALARMING = 0.1  # share of answers that a reward may leave without a score
 
 
 class RecordGroups:
@@ -124,11 +124,11 @@ class RecordGroups:
                 self._run.event("warning", f"The reward {label!r} could not score {len(messages)} answer(s): "
                                            f"{messages[0]} Those scores are left out.", step)
             failed, scored = self._rewards.failed[label], self._rewards.scored
-            if failed > ALARMING * scored and f"{label} loud" not in self._warned:
+            if failed > ALARMING_FAILURES * scored and f"{label} loud" not in self._warned:
                 self._warned.add(f"{label} loud")
                 self._run.event("error", f"The reward {label!r} has failed on {failed} of {scored} answers, more than "
-                                         "10 %: the run goes on without those scores, but stop it and mend the reward.",
-                                step)
+                                         f"{100 * ALARMING_FAILURES:g} %: the run goes on without those scores, but "
+                                         "stop it and mend the reward.", step)
 
     def _failed_shares(self, groups: Sequence[GroupRecord]) -> dict[str, float]:
         """`reward_failed/<label>` of this step, for every reward that has failed so far."""

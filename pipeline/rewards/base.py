@@ -14,6 +14,9 @@ Mark = tuple[float | None, str]
 
 CountTokens = Callable[[str], int]
 
+ALARMING_FAILURES = 0.1
+"""Share of answers that a reward may leave without a score before a person is told to mend it."""
+
 
 class Parameters(BaseModel):
     """Base of all parameter models: unknown names are errors; scores are plain numbers."""

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.recipe import GrpoStep
+from pipeline.rewards.base import ALARMING_FAILURES
 from pipeline.run_folder import GroupRecord
 
-MANY_FLAT, SOME_FLAT, MANY_TRUNCATED, ALARMING_FAILURES = 0.5, 0.25, 0.2, 0.1
+MANY_FLAT, SOME_FLAT, MANY_TRUNCATED = 0.5, 0.25, 0.2
 MAX_BARS = 12
 
 
