@@ -1,5 +1,7 @@
-"""Our pipeline on a GPU through the worker, stopped and resumed once in GRPO: `python -m benchmarks.gpu_pipeline …`.
+"""Our pipeline on a GPU through the worker, from SFT to the evaluation: `python -m benchmarks.gpu_pipeline …`.
 
+The recipe is `pipeline.presets.gsm8k_recipe` with what the options change. `--stop-after` stops and resumes once in
+GRPO, `--levels` evaluates the GRPO model again in 8 and 4 bit, `--aime` the three models on a file of AIME problems.
 Writes one JSON file: seconds per stage, every time and reward metric, events, and the counts of the evaluation.
 """
 
@@ -10,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import jobs
+from pipeline.presets import gsm8k_recipe
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
-KEPT = ("time/", "reward/", "completion/", "sft/", "gpu/", "validation/reward/total")
+KEPT = ("time/", "reward/", "completion/", "sft/", "gpu/", "validation/", "policy/")
 
 
 def main() -> None:
@@ -23,7 +26,11 @@ def main() -> None:
     home = StudioHome(Path(args.home))
     run_id = jobs.start(home, _recipe(args))
     folder = home.run(run_id)
-    state = _follow(home, run_id, args.stop_after, time.monotonic() + args.limit_seconds)
+    deadline = time.monotonic() + args.limit_seconds
+    state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
+    for request in _afterwards(args) if state == "finished" else []:
+        jobs.submit(home, "evaluate", run_id, request=request)
+        state = _follow(home, run_id, 0, deadline, args.resumes)
     Path(args.out).write_text(json.dumps({"engine": args.engine, "state": state, **_records(folder)}, indent=1))
     print(json.dumps({"engine": args.engine, "state": state, "run": str(folder.path)}))
 
@@ -36,38 +43,57 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engine", choices=["trl", "unsloth"], required=True)
     parser.add_argument("--home", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--questions", type=int, default=400)
-    parser.add_argument("--vllm-share", type=float, default=0.4)
-    parser.add_argument("--stop-after", type=int, default=5, help="stop and resume once after this GRPO step; 0 never")
+    parser.add_argument("--sft-rows", type=int, default=4000, help="0: no SFT")
+    parser.add_argument("--sft-epochs", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of GRPO")
+    parser.add_argument("--questions", type=int, default=0, help="test questions to answer; 0 is all, -1 none")
+    parser.add_argument("--models", nargs="+", default=["base", "sft", "grpo"])
+    parser.add_argument("--vllm-share", type=float, default=0.3)
+    parser.add_argument("--sleep", action="store_true", help="vLLM sleeps while learning")
+    parser.add_argument("--stop-after", type=int, default=0, help="stop and resume once after this GRPO step; 0 never")
+    parser.add_argument("--levels", nargs="*", default=[], help="precisions to evaluate the GRPO model in afterwards")
+    parser.add_argument("--aime", help="JSONL of AIME problems to answer afterwards")
+    parser.add_argument("--resumes", type=int, default=0, help="how often a failed run is resumed: another job on the "
+                        "same GPU that ends while vLLM measures memory makes vLLM give up")
     parser.add_argument("--limit-seconds", type=float, default=1500)
     return parser.parse_args()
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
-    return Recipe.parse({
-        "name": f"GPU {args.engine}", "seed": 1,
-        "model": {"source": args.model, "max_length": 1024, "engine": args.engine, "gpus": args.gpus,
-                  "gpu_memory_share": args.vllm_share},
-        "data": {"source": args.train, "test_source": args.test,
-                 "split": {"sft": 1200, "grpo": 700, "validation": 50, "test": 0}},
-        "sft": {"batch_size": 32, "learning_rate": 5e-4, "epochs": 2, "save_every": 1000, "eval_every": 40},
-        "grpo": {"steps": args.steps, "batch_size": args.batch, "max_completion_tokens": 256, "learning_rate": 5e-5,
-                 "save_every": 1000},
-        "evaluate": {"limit": args.questions}})
+    values = gsm8k_recipe(args.seed, args.model).model_dump()
+    values["model"] |= {"engine": args.engine, "gpus": args.gpus, "gpu_memory_share": args.vllm_share,
+                        "vllm_sleep": args.sleep}
+    values["data"] |= {"source": args.train, "test_source": args.test}
+    values["data"]["split"] |= {"sft": args.sft_rows}
+    values["sft"] |= {"epochs": args.sft_epochs, "enabled": args.sft_rows > 0}
+    values["grpo"] |= {"steps": args.steps, "learning_rate": args.learning_rate}
+    values["evaluate"] |= {"models": args.models, "limit": args.questions if args.questions > 0 else None,
+                           "enabled": args.questions >= 0}
+    return Recipe.model_validate(values)
 
 
-def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float) -> str:
-    """Wait for the end; stop and resume once on the way. Gives the last state."""
+def _afterwards(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The further evaluations that were asked for."""
+    levels = [{"models": ["grpo"], "benchmarks": ["test"], "precisions": args.levels}] if args.levels else []
+    aime = [{"models": args.models, "benchmarks": [args.aime]}] if args.aime else []
+    return levels + aime
+
+
+def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float, resumes: int) -> str:
+    """Wait for the end; stop and resume once on the way, and resume after a failure. Gives the last state."""
     while time.monotonic() < deadline:
         time.sleep(1)
         now = jobs.state(home, run_id)
         if stop_after and now.stage == "grpo" and (now.done or 0) >= stop_after:
             print(jobs.stop(home, run_id), flush=True)
             stop_after = 0
-        if now.state == "stopped":
+        if now.state == "failed":
+            print(f"failed: {now.reason} {now.remedy}", flush=True)
+        if now.state == "stopped" or (now.state == "failed" and resumes > 0):
+            resumes -= now.state == "failed"
             jobs.resume(home, run_id)
         elif now.state in ("finished", "failed", "interrupted"):
             return str(now.state)
@@ -84,8 +110,10 @@ def _records(folder: RunFolder) -> dict[str, Any]:
                             "seconds": round(row["ended"] - row["started"], 1) if row["ended"] else None}
               for row in reader.stages()}
     answers = reader.rows("SELECT model, COUNT(*) AS n, SUM(exact) AS exact, SUM(lenient) AS lenient, "
-                          "SUM(format) AS format FROM evaluations GROUP BY model")
-    return {"stages": stages, "metrics": metrics, "answers": answers,
+                          "SUM(format) AS format, SUM(truncated) AS truncated, SUM(tokens) AS tokens, benchmark, "
+                          "json_extract(settings, '$.precision') AS precision FROM evaluations "
+                          "GROUP BY model, benchmark, precision")
+    return {"stages": stages, "metrics": metrics, "answers": answers, "evaluations": reader.status().get("evaluations"),
             "events": [row["text"] for row in reader.events()]}
 
 

@@ -5,21 +5,24 @@
 Every model with 16-bit and 4-bit base, two sequence lengths and both engines runs a few steps of SFT and GRPO. On an
 NVIDIA GPU the peak is what NVML says of the whole device, less what was taken before the start: it counts vLLM and the
 CUDA contexts as well. Without one it is the memory of the process that trains. The estimate is for texts that fill the
-sequence length: choose data and lengths so that they do. Nothing else may use the device meanwhile.
+sequence length, so problems of `--data` are joined until they do. Nothing else may use the device meanwhile.
 """
 
 import argparse
 import itertools
 import json
+import re
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pipeline import jobs
+from pipeline.dataset.chat import ChatTokenizer
 from pipeline.errors import StudioError
 from pipeline.hardware import GIB, detect
 from pipeline.memory import estimates
@@ -56,7 +59,7 @@ def _gpu_gib() -> float:
     import pynvml
 
     pynvml.nvmlInit()
-    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used / GIB
+    return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(detect().gpus[0].index)).used / GIB
 
 
 def _processes_gib(home: StudioHome) -> float:
@@ -71,13 +74,40 @@ def _processes_gib(home: StudioHome) -> float:
     return max(sizes) / GIB
 
 
+def filled(data: str, model: str, length: int, folder: Path) -> str:
+    """A JSONL whose questions and solutions each take nearly half of the length, made by joining problems of `data`."""
+    chat = ChatTokenizer.load(model)
+    given = [json.loads(line) for line in Path(data).read_text().splitlines()]
+    parts = [(row["question"].split(". "), re.sub("<<.*?>>", "", row["answer"].split("####")[0]).strip().split("\n"))
+             for row in given]
+    half, rows = length // 2, []
+    for number in range(400):
+        taken = parts[number * 7 % len(parts):] + parts
+        rows.append({"question": _joined(chat, ". ", (s for q, _ in taken for s in q), half - 50),
+                     "answer": _joined(chat, "\n", (s for _, a in taken for s in a), half - 60) + f"\n#### {number}"})
+    out = folder / f"filled-{length}.jsonl"
+    out.write_text("\n".join(map(json.dumps, rows)))
+    return str(out)
+
+
+def _joined(chat: ChatTokenizer, between: str, texts: Iterable[str], tokens: int) -> str:
+    """As many of the texts as have at most this many tokens together."""
+    taken, used = [], 0
+    for text in texts:
+        used += chat.count(text) + 1
+        if used > tokens:
+            break
+        taken.append(text)
+    return between.join(taken)
+
+
 def recipe(model: str, data: str, engine: str, precision: str, length: int, batch: int, steps: int) -> Recipe:
     """A few steps of both stages with texts that may fill the length."""
     return Recipe.parse({
         "name": f"Memory {precision} {length}", "seed": 1,
         "model": {"source": model, "engine": engine, "precision": precision, "max_length": length,
                   "gpu_memory_share": 0.3},
-        "data": {"source": data, "split": {"sft": 200, "grpo": 100, "validation": 0, "test": 1}},
+        "data": {"source": data, "split": {"sft": 160, "grpo": 40, "validation": 0, "test": 1}},
         "sft": {"batch_size": batch, "max_steps": steps, "epochs": 10, "save_every": 1000, "eval_every": 1000},
         "grpo": {"steps": steps, "batch_size": batch, "num_generations": 8, "max_completion_tokens": length // 2,
                  "save_every": 1000},
@@ -108,14 +138,24 @@ def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
             for title, stage in STAGES.items()]
 
 
+def combinations(args: argparse.Namespace) -> list[tuple[str, str, str, int]]:
+    """Model, engine, precision, length: all, or with `--half` those in which every pair of values still meets."""
+    sides = (args.models, args.precisions, args.lengths)
+    return [(model, engine, precision, length) for engine in args.engines
+            for model, precision, length in itertools.product(*sides)
+            if not args.half or sum(side.index(value) for side, value in
+                                    zip(sides, (model, precision, length), strict=True)) % 2 == 0]
+
+
 def main() -> None:
     """All combinations, printed as they come."""
     args = _arguments()
     rows = []
-    for model, engine, precision, length in itertools.product(args.models, args.engines, args.precisions, args.lengths):
+    work = Path(tempfile.mkdtemp(prefix="memory-"))
+    for model, engine, precision, length in combinations(args):
+        data = args.data if args.data == "demo" else filled(args.data, model, length, work)
         try:
-            found = measure(recipe(model, args.data, engine, precision, length, args.batch, args.steps),
-                            args.limit_seconds)
+            found = measure(recipe(model, data, engine, precision, length, args.batch, args.steps), args.limit_seconds)
         except StudioError as error:
             found = [{"stage": "", "state": "refused", "reason": str(error)}]
         for row in found:
@@ -134,6 +174,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", default=["trl", "unsloth"])
     parser.add_argument("--precisions", nargs="+", default=["16bit", "4bit"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 2048])
+    parser.add_argument("--half", action="store_true", help="half of the combinations, chosen evenly")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--limit-seconds", type=float, default=180)

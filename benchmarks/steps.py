@@ -7,6 +7,10 @@ Plain and ours take turns, each a process of its own, `--repeats` times. Of each
 (compiling, warming up) and the median of the others counts. Printed: the geometric mean of ours / plain over the pairs
 with its 95 % interval (Student's t on the logarithms), for seconds a step and for tokens a second; the latter does not
 depend on how long the sampled answers happened to be. Nothing else may use the machine meanwhile.
+
+With `--quickstart N`, in the first N rounds the plain script also runs as its quickstart has it: 8 answers at a time,
+accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is the first process of all, so its
+first start is the one with cold compile caches.
 """
 
 import argparse
@@ -34,8 +38,11 @@ PATHS = {  # script, its options, what the recipe's model step says
     "cpu": ("trl_grpo.py", [], {"engine": "trl"}),
     "trl-transformers": ("trl_grpo.py", [], {"engine": "trl", "fast_inference": False}),
     "trl-vllm": ("trl_grpo.py", ["--vllm"], {"engine": "trl"}),
-    "unsloth": ("unsloth_grpo.py", [], {"engine": "unsloth"}),
+    "unsloth": ("unsloth_grpo.py", ["--small-kernel"], {"engine": "unsloth"}),
 }
+
+
+MEASURES = ("step_seconds", "tokens_per_second")
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,26 @@ def ratio(ours: list[float], plain: list[float]) -> dict[str, float]:
     return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half), "pairs": len(logs)}
 
 
-def plain(args: argparse.Namespace, work: Path, number: int) -> Timing:
+def ratios(pairs: list[dict[str, Any]], other: str) -> dict[str, dict[str, float]]:
+    """Ours over the other side, for each of MEASURES."""
+    return {name: ratio([pair["ours"][name] for pair in pairs], [pair[other][name] for pair in pairs])
+            for name in MEASURES}
+
+
+def quickstart(args: argparse.Namespace, work: Path, number: int) -> Timing:
+    """One run of the plain script with 8 answers at a time, as TRL's default has it."""
+    return plain(argparse.Namespace(**{**vars(args), "accumulation": args.batch // 8}), work, number, "quickstart")
+
+
+def plain(args: argparse.Namespace, work: Path, number: int, name: str = "plain") -> Timing:
     """One run of the plain script."""
     script, options, _ = PATHS[args.path]
-    out = work / f"plain-{number}.json"
+    out = work / f"{name}-{number}.json"
     command = [sys.executable, str(HERE / "plain" / script), *options, "--model", args.model, "--data", args.data,
                "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--generations",
                str(args.generations), "--max-tokens", str(args.max_tokens), "--max-length", str(args.max_length),
                "--accumulation", str(args.accumulation), "--vllm-share", str(args.vllm_share), "--rank", str(args.rank)]
-    with open(work / f"plain-{number}.log", "w") as log:
+    with open(work / f"{name}-{number}.log", "w") as log:
         subprocess.run(command, check=True, cwd=work, stdout=log, stderr=log, timeout=args.limit_seconds)
     found = json.loads(out.read_text())
     answers = args.batch
@@ -139,20 +157,23 @@ def main() -> None:
     args.data = str(Path(args.data).resolve()) if args.data else demo_rows(work)
     pairs: list[dict[str, Any]] = []
     for number in range(args.repeats):
-        first, second = (plain, ours) if number % 2 == 0 else (ours, plain)  # neither always runs on a warmer machine
-        done = {side.__name__: side(args, work, number) for side in (first, second)}
+        sides = [ours, plain] if number % 2 == 0 else [plain, ours]  # neither always runs on a warmer machine
+        sides += [quickstart] * (number < args.quickstart)
+        done = {side.__name__: side(args, work, number) for side in sides}
         pairs.append({name: vars(value) for name, value in done.items()})
         for name, value in sorted(done.items()):
             print(f"pair {number + 1}, {name}: {value.step_seconds:.3f} s a step, {value.tokens_per_second:,.0f} "
                   f"tokens/s, first step after {value.start_seconds:.0f} s", flush=True)
-        result = {"path": args.path, "settings": vars(args), "pairs": pairs,
-                  **{name: ratio([pair["ours"][name] for pair in pairs], [pair["plain"][name] for pair in pairs])
-                     for name in ("step_seconds", "tokens_per_second")}}
+        result = {"path": args.path, "settings": vars(args), "pairs": pairs, **ratios(pairs, "plain")}
+        if args.quickstart:
+            result["against_quickstart"] = ratios(pairs[:args.quickstart], "quickstart")
         if args.out:
             Path(args.out).write_text(json.dumps(result, indent=1))
-    for name in ("step_seconds", "tokens_per_second"):
-        found = result[name]
-        print(f"{name}: ours / plain = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}")
+    for other, found in (("plain", result), ("quickstart", result.get("against_quickstart", {}))):
+        for name in MEASURES:
+            if name in found:
+                print(f"{name}: ours / {other} = {found[name]['ratio']:.3f}, "
+                      f"95 % interval {found[name]['low']:.3f} to {found[name]['high']:.3f}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -162,6 +183,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", help="JSONL with question and answer as in GSM8K (default: the bundled problems)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--quickstart", type=int, default=0, help="rounds in which the quickstart's batch runs too")
     parser.add_argument("--skip", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64, help="answers per optimizer step")
     parser.add_argument("--accumulation", type=int, default=1)

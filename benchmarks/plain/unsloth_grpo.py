@@ -1,8 +1,18 @@
-"""GRPO with Unsloth as its quickstart does it (https://unsloth.ai/docs, reinforcement learning guide)."""
+"""GRPO with Unsloth as its quickstart does it (https://unsloth.ai/docs, reinforcement learning guide).
 
+As it is, the first step compiles for minutes. `--small-kernel` adds the switch and the replaced function that
+docs/gpu.md describes, so that later steps can be compared without waiting for that.
+"""
+
+import os
+import sys
 import time
 
 STARTED = time.time()
+SMALL_KERNEL = "--small-kernel" in sys.argv
+sys.argv = [a for a in sys.argv if a != "--small-kernel"]
+if SMALL_KERNEL:
+    os.environ["UNSLOTH_GRPO_LOGPROB_RECOMPUTE"] = "1"
 
 from unsloth import FastLanguageModel  # noqa: E402, I001
 import torch  # noqa: E402
@@ -10,6 +20,10 @@ from common import Clock, answer_reward, arguments, format_reward, rows  # noqa:
 from datasets import Dataset  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
+if SMALL_KERNEL:
+    import unsloth_zoo.rl_replacements as rl
+
+    rl.chunked_hidden_states_selective_log_softmax = rl.chunked_hidden_states_selective_log_softmax_recompute
 args = arguments()
 clock = Clock()
 model, tokenizer = FastLanguageModel.from_pretrained(
