@@ -56,7 +56,7 @@ def finish(home: StudioHome, run_id: str) -> Outcome:
     now = follow(home, run_id)
     document: dict[str, Any] = {"run": run_id, "state": now.state}
     if now.state == "finished":
-        found, table = comparison_of(home, run_id)
+        found, table = comparison_or_why_not(home, run_id)
         return 0, found | document, f"{table}\nFinished: {home.run(run_id).path}".strip()
     words = " ".join(filter(None, [now.reason, now.remedy]))
     return 1, document | {"error": words}, f"{now.state.capitalize()}: {words}"
@@ -73,29 +73,36 @@ def finish_job(home: StudioHome, run_id: str, benchmark: str | None) -> Outcome:
     return 0, found | {"run": run_id, "state": now.state}, table
 
 
+def comparison_or_why_not(home: StudioHome, run_id: str) -> tuple[dict[str, Any], str]:
+    """For a run that ended well: also one whose recipe asks for no evaluation, or whose answers cannot be paired."""
+    from pipeline.comparison import benchmarks
+
+    if not benchmarks(home.run(run_id)):
+        return {}, ""
+    try:
+        return comparison_of(home, run_id)
+    except StudioError as error:
+        return {}, str(error)
+
+
 def comparison_of(home: StudioHome, run_id: str, benchmark: str | None = None) -> tuple[dict[str, Any], str]:
-    """The comparison as a JSON document and as text; both empty for a run without answers."""
+    """The comparison as a JSON document and as text, from one reading of the answers and one round of tests.
+
+    Raises RunError when the run has no answers, or answers to different questions.
+    """
     from pipeline import comparison, report
 
-    try:
-        found = comparison.result(home.run(run_id), benchmark)
-    except StudioError:
-        if benchmark is not None:
-            raise
-        return {}, ""
-    rows, expected = comparison.load(home.run(run_id), benchmark)
-    sentences = [test["sentence"] for test in found["tests"] if test.get("sentence")]
+    rows, expected = comparison.answered(home.run(run_id), benchmark)
+    tests = comparison.tests(rows, expected=expected)
     levels = report.level_table(rows, expected)
-    advice = report.recommendation(rows, comparison.tests(rows, expected=expected), expected) if levels else ""
+    advice = report.recommendation(rows, tests, expected) if levels else ""
     more = filter(None, [comparison.token_note(rows, expected), levels, advice])
-    return found, "\n".join([comparison.as_table(rows, expected), *sentences, *more])
+    text = [comparison.as_table(rows, expected), *(test.sentence for test in tests), *more]
+    return comparison.result(rows, expected, tests), "\n".join(text)
 
 
 def compare(options: argparse.Namespace) -> Outcome:
     """`compare RUN`."""
-    from pipeline import comparison
-
-    comparison.result(options.home.run(options.run), options.benchmark)  # raises in words when there is nothing
     found, table = comparison_of(options.home, options.run, options.benchmark)
     return 0, found, table
 

@@ -16,8 +16,8 @@ from pipeline.recipe import EvaluateStep
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.statistics import clustered_rate, majority_at_k, pass_at_k
 
-__all__ = ["PairedTest", "as_table", "benchmarks", "by_subject", "contestants", "load", "result", "summary", "tests",
-           "title_of", "transitions"]
+__all__ = ["PairedTest", "answered", "as_table", "benchmarks", "by_subject", "contestants", "load", "result",
+           "summary", "tests", "title_of", "transitions"]
 
 TOLERANCE = EvaluateStep().plausible_tolerance
 METRICS = {"format": "Format", "exact": "Exact", "lenient": "Lenient", "plausible": "Plausible"}
@@ -125,16 +125,18 @@ def benchmarks(folder: RunFolder) -> list[str]:
     return [row["benchmark"] for row in rows]
 
 
-def result(folder: RunFolder, benchmark: str | None = None) -> dict[str, Any]:
-    """The comparison as one JSON document: contestant -> metric -> {count, n, rate, low, high}; and `tests`.
-
-    Raises RunError when the run has no answers, or answers to different questions.
-    """
+def answered(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
+    """As `load`. Raises RunError when the run has no answers."""
     rows, expected = load(folder, benchmark)
     if not rows:
         raise RunError(f"Run {folder.id} has no evaluation yet: finish it, or run "
                        f"`python -m pipeline evaluate {folder.id}`.")
-    return {**summary(rows, expected), "tests": [t.as_dict() for t in tests(rows, expected=expected)]}
+    return rows, expected
+
+
+def result(rows: Sequence[Row], expected: Sequence[dict[str, Any]], found: Sequence[PairedTest]) -> dict[str, Any]:
+    """The comparison as one JSON document: contestant -> metric -> {count, n, rate, low, high}; and `tests`."""
+    return {**summary(rows, expected), "tests": [test.as_dict() for test in found]}
 
 
 def as_table(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> str:

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from pipeline.comparison import benchmarks, by_subject, load, result, summary, transitions
+from pipeline import cli, cli_runs, comparison
+from pipeline.comparison import answered, benchmarks, by_subject, load, result, summary, transitions
 from pipeline.comparison import tests as paired_tests
 from pipeline.errors import RunError
+from pipeline.studio_home import StudioHome
 
 
 def pattern(both, gained, lost, neither):
@@ -119,7 +121,8 @@ def test_rates_are_given_by_subject(make_run, answer):
 
 def test_the_result_is_one_json_document_with_the_documented_keys(make_run):
     folder = make_run({"base": [False] * 5, "sft": [True] * 5, "grpo": [True] * 5})
-    document = json.loads(json.dumps(result(folder)))
+    rows, expected = load(folder)
+    document = json.loads(json.dumps(result(rows, expected, paired_tests(rows, expected=expected))))
     for model in ("base", "sft", "grpo"):
         for metric in ("format", "exact", "lenient"):
             assert set(document[model][metric]) == {"count", "n", "rate", "low", "high"}
@@ -129,4 +132,44 @@ def test_the_result_is_one_json_document_with_the_documented_keys(make_run):
 
 def test_a_run_without_answers_says_what_to_do(make_run):
     with pytest.raises(RunError, match="pipeline evaluate run-1"):
-        result(make_run({}))
+        answered(make_run({}))
+
+
+@pytest.fixture
+def compare(tmp_path, capsys):
+    """compare(run) -> exit code, JSON document and text of `python -m pipeline compare RUN`."""
+    def call(name):
+        code = cli.main(["compare", name, "--home", str(tmp_path), "--json"])
+        document = json.loads(capsys.readouterr().out)
+        cli.main(["compare", name, "--home", str(tmp_path)])
+        return code, document, capsys.readouterr().out
+    return call
+
+
+def test_compare_prints_the_table_and_the_sentences_of_one_reading(make_run, compare, monkeypatch):
+    """The document's sentences are those below the table; each call reads the answers once and tests once."""
+    make_run({"base": [False] * 8, "sft": [True] * 8})
+    calls = []
+
+    def counted(name):
+        real = getattr(comparison, name)
+        return lambda *a, **k: calls.append(name) or real(*a, **k)
+
+    for name in ("load", "tests"):
+        monkeypatch.setattr(comparison, name, counted(name))
+    code, document, text = compare("run-1")
+    assert code == 0 and calls == ["load", "tests"] * 2
+    assert document["sft"]["exact"]["count"] == 8 and len(document["tests"]) == 3
+    assert text.startswith("| model | questions |")
+    assert all(test["sentence"] in text.splitlines() for test in document["tests"])
+
+
+def test_compare_refuses_answers_to_different_questions_in_words(make_run, answer, compare, tmp_path, capsys):
+    from pipeline.run_folder import RunWriter
+    writer = RunWriter(make_run({"sft": [True]}))
+    writer.add_answers([answer("grpo", 0, True, question="Something else?")])
+    writer.close()
+    code, document, _ = compare("run-1")
+    assert code == 2 and "SFT and GRPO cannot be compared: they were asked different questions" in document["error"]
+    _, words = cli_runs.comparison_or_why_not(StudioHome(tmp_path), "run-1")
+    assert words == document["error"]
