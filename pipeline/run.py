@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.recipe import Recipe
-from pipeline.run_folder import RunFolder, RunWriter
+from pipeline.run_folder import RunFolder, RunReader, RunWriter
 
 
 class Stopped(Exception):
@@ -28,8 +28,10 @@ class Run:
     stage: str = "prepare"
     attempt: int = 1
     request: Mapping[str, Any] = field(default_factory=dict)  # what an evaluation, a dry run or Ask was asked for
+    part: tuple[int, int] = (0, 1)  # which of how many equal parts of the stage this process does
     _started: float = field(default_factory=time.monotonic, repr=False)
-    _done_at_start: float = field(default=0.0, repr=False)
+    _done_at_start: float = field(default=-1.0, repr=False)
+    _pace: float | None = field(default=None, repr=False)  # seconds a unit in the part before
 
     def model_before(self, stage: str) -> str:
         """The model a stage starts from: the merged SFT model for `grpo` after SFT, otherwise the recipe's base."""
@@ -49,12 +51,28 @@ class Run:
                               done=0, total=None, unit="", message="", seconds_left=None)
 
     def progress(self, done: float, total: float | None, unit: str, message: str = "") -> None:
-        """Report `done` of `total` units (steps, rows, questions); the seconds left follow from this attempt's pace."""
+        """Report `done` of `total` units (steps, rows, questions) of this part; the page shows the whole stage.
+
+        The seconds left follow from the pace since the first report with a total: what an earlier attempt left behind
+        and the loading do not count. Until a part has a pace of its own, that of the part before is used.
+        """
+        if total is None:
+            self.writer.set_stage(self.stage, done=done, total=None, unit=unit, message=message, seconds_left=None)
+            return
         if self._done_at_start < 0:
-            self._done_at_start, self._started = done, time.monotonic()
+            self._done_at_start, self._started, self._pace = done, time.monotonic(), self._pace_before()
         gained, seconds = done - self._done_at_start, time.monotonic() - self._started
-        left = (total - done) * seconds / gained if total is not None and gained > 0 else None
+        number, parts = self.part
+        done, total = done + number * total, total * parts
+        pace = seconds / gained if gained > 0 else self._pace
+        left = None if pace is None else (total - done) * pace
         self.writer.set_stage(self.stage, done=done, total=total, unit=unit, message=message, seconds_left=left)
+
+    def _pace_before(self) -> float | None:
+        """Seconds a unit as the part before left it in the store; None in the first part."""
+        row = next((row for row in RunReader(self.folder).stages() if row["name"] == self.stage), {})
+        rest = (row.get("total") or 0) - (row.get("done") or 0)
+        return row["seconds_left"] / rest if self.part[0] and rest > 0 and row["seconds_left"] is not None else None
 
     def metrics(self, step: int, values: Mapping[str, float | None]) -> None:
         """Record metric values of a step of the current stage. Keys as in the design: `reward/total`, `sft/loss`, …"""

@@ -31,6 +31,7 @@ STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
 DISK_FULL = 74  # exit status of a stage that met a full disk (EX_IOERR)
 REQUEST = "STUDIO_STAGE_REQUEST"  # what an evaluation, a dry run or Ask was asked for, as JSON
+PART = "STUDIO_STAGE_PART"  # which of how many equal parts of the stage, as JSON
 IS_CHILD = bool(os.environ.get("STUDIO_STAGE_PROCESS"))
 
 
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> int:
     is_main = os.environ.get("RANK", "0") == "0"
     writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
     run = Run(folder, folder.recipe(), writer, stop_requested=stop_poll(folder), stage=stage, attempt=attempt,
-              request=json.loads(os.environ.get(REQUEST, "{}")))
+              request=json.loads(os.environ.get(REQUEST, "{}")), part=tuple(json.loads(os.environ.get(PART, "[0, 1]"))))
     from pipeline.stages import stage_work
 
     try:
@@ -156,7 +157,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 def _environment(run: Run) -> dict[str, str]:
     """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
     told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", REQUEST: json.dumps(dict(run.request)),
-            "TOKENIZERS_PARALLELISM": "false"}
+            PART: json.dumps(run.part), "TOKENIZERS_PARALLELISM": "false"}
     local = run.recipe.model.source == "tiny" or Path(run.recipe.model.source).is_dir()
     return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
 

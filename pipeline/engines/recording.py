@@ -173,6 +173,10 @@ class Watch(TrainerCallback):
         self.stopped = False
         self._began = 0.0
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.is_main:  # the time left follows from here on: without the loading and an earlier attempt's steps
+            self.run.progress(state.global_step, state.max_steps, "steps")
+
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.perf_counter()
 

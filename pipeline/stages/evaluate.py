@@ -7,6 +7,7 @@
 
 Several precisions in one job are compared in size, memory and speed too, so on a CPU each gets a process of its own,
 whose largest resident memory is measured; one that has all its answers already answers a batch again to be measured.
+The page shows one progress over all of them (`Run.part`).
 """
 
 import time
@@ -54,28 +55,43 @@ def evaluate(run: Run) -> None:
     if len(levels) == 1 or IS_CHILD:
         several = request.measure or len(levels) > 1
         return evaluate_request(run, request.model_copy(update={"measure": several}))
-    for model in dict.fromkeys(request.models):
-        for level in levels:
-            only = {"models": [model], "precisions": [level], "measure": True}
-            run_in_child(replace(run, request={**run.request, **only}))
+    jobs = [(model, level) for model in _present(run, request) for level in levels]
+    for number, (model, level) in enumerate(jobs):
+        only = {"models": [model], "precisions": [level], "measure": True}
+        run_in_child(replace(run, request={**run.request, **only}, part=(number, len(jobs))))
+
+
+def _present(run: Run, request: EvaluationRequest) -> list[str]:
+    """The models of a request that the run has; an event for each other one. Raises RunError when it has none."""
+    models = list(dict.fromkeys(request.models))
+    missing = {name: contenders(run.folder, run.recipe, request.model_copy(update={"models": [name]}))[1]
+               for name in models}
+    present = [name for name in models if not missing[name]]
+    _tell_absent(run, [sentence for sentences in missing.values() for sentence in sentences], bool(present))
+    return present
+
+
+def _tell_absent(run: Run, absent: list[str], some_present: bool) -> None:
+    for sentence in absent:
+        run.event("warning", sentence)
+    if not some_present:
+        raise RunError("There is no model to evaluate. " + " ".join(absent))
 
 
 def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None = None) -> None:
     """Answer the questions of a request with its models and store the answers in the run."""
     engine = engine or _engine(run)
     models, absent = contenders(run.folder, run.recipe, request)
-    for sentence in absent:
-        run.event("warning", sentence)
-    if not models:
-        raise RunError("There is no model to evaluate. " + " ".join(absent))
+    _tell_absent(run, absent, bool(models))
     questions = {name: _questions(run, name, request) for name in request.benchmarks}
     parts = [_Evaluation(run, request, engine, contender, benchmark, rows)  # all are checked before one answers
              for contender in models for benchmark, rows in questions.items()]
     total = sum(len(part.rows) for part in parts) * request.samples
-    done = 0
+    done = sum(part.take_stored() for part in parts)
+    run.progress(done, total, "answers", "Loading")
     for part in parts:
         done = part.run_it(done, total)
-    run.progress(total, total, "answers", "All answers are in.")
+    run.progress(total, total, "answers", "All answers are in." if run.part[0] + 1 == run.part[1] else "")
 
 
 def _engine(run: Run) -> Engine:
@@ -120,16 +136,18 @@ class _Evaluation:
         self.settings = settings_key(request, contender, folder_hash(parts), rows_hash(rows), self.limit,
                                      self.scheme, self.seed)
 
-    def run_it(self, done: int, total: int) -> int:
-        """Complete this part; returns how many answers are done in all."""
-        self.done, self.total = done, total
+    def take_stored(self) -> int:
+        """How many answers are stored already, here or in another run; the latter are copied."""
         self._expect(tokenizer=file_hash(self.source / "tokenizer.json"))
         missing = self._missing()
         if missing and self._take_over(missing):
             missing = self._missing()
-        self.done += (len(self.rows) - len(missing)) * self.request.samples
-        self._progress()
-        if missing:
+        return (len(self.rows) - len(missing)) * self.request.samples
+
+    def run_it(self, done: int, total: int) -> int:
+        """Complete this part after `take_stored` of all; `done` and what it gives are answers of all parts."""
+        self.done, self.total = done, total
+        if missing := self._missing():
             self._generate(missing)
         elif self.request.measure and "peak_bytes" not in self._expect():
             self._generate(list(range(min(len(self.rows), self.request.batch_size))), keep=False)

@@ -195,3 +195,55 @@ def test_several_precisions_are_measured_even_when_their_answers_are_there(run):
     (entry,) = RunReader(run.folder).status()["evaluations"]
     assert entry["peak_bytes"] > 10_000_000 and entry["level_seconds"] == pytest.approx(0.1)
     assert len(engine.asked) == 10 and len(RunReader(run.folder).answers("test")) == 10
+
+
+@pytest.fixture
+def in_turn(run, monkeypatch):
+    """Each precision as in a process of its own, with a stand-in engine; gives what the page was told each time."""
+    told = []
+
+    def child(part):
+        fresh = Run(part.folder, part.recipe, part.writer, stage="evaluate", request=part.request, part=part.part)
+        stage.evaluate_request(fresh, EvaluationRequest.of(part.recipe, part.request), Fake())
+
+    def set_stage(name, *, real=run.writer.set_stage, **values):
+        told.append(values)
+        real(name, **values)
+
+    monkeypatch.setattr(stage, "run_in_child", child)
+    monkeypatch.setattr(run.writer, "set_stage", set_stage)
+    return told
+
+
+def test_three_precisions_show_one_progress_with_the_time_left_of_the_whole_job(run, in_turn):
+    """10 questions at 3 levels are 30 answers in batches of 4, 4 and 2; a level starts with the pace of the last."""
+    run.request = {"precisions": ["16bit", "8bit", "4bit"]}
+    stage.evaluate.__wrapped__(run)
+    done = [values["done"] for values in in_turn]
+    assert done == sorted(done) and {4, 8, 10, 14, 24, 30} <= set(done)
+    assert {values["total"] for values in in_turn} == {30}
+    starts = [values for values in in_turn if values["message"] == "Loading"]
+    assert [values["done"] for values in starts] == [0, 10, 20]
+    assert [values["seconds_left"] is None for values in starts] == [True, False, False]
+    assert in_turn[-1]["seconds_left"] == 0 and [v["message"] for v in in_turn].count("All answers are in.") == 1
+
+
+def test_answers_that_were_stored_before_are_no_measure_of_the_time_left(run, in_turn):
+    """The 10 answers at 16-bit are there: they took no time now, and 4-bit starts with no estimate."""
+    stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
+    in_turn.clear()
+    run.begin("evaluate", 2)
+    run.request = {"precisions": ["16bit", "4bit"]}
+    stage.evaluate.__wrapped__(run)
+    start = next(values for values in in_turn if values.get("message") == "Loading" and values["done"] == 10)
+    assert start["seconds_left"] is None and in_turn[-1]["done"] == in_turn[-1]["total"] == 20
+
+
+def test_a_model_that_is_missing_does_not_end_a_job_over_several_precisions(run, in_turn):
+    run.request = {"models": ["base", "grpo"], "precisions": ["16bit", "4bit"]}
+    stage.evaluate.__wrapped__(run)
+    assert [e["text"][:30] for e in RunReader(run.folder).events()] == ["The GRPO model is not there ye"]
+    assert in_turn[-1]["done"] == in_turn[-1]["total"] == 20
+    run.request = {"models": ["grpo"], "precisions": ["16bit", "4bit"]}
+    with pytest.raises(RunError, match="no model to evaluate"):
+        stage.evaluate.__wrapped__(run)

@@ -1,6 +1,7 @@
 """A stage in processes of its own: one, and two ranks that share a step."""
 
 import resource
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,15 @@ def test_what_failed_in_the_child_is_raised_here_in_its_own_words(make_run):
         run_in_child(run, environment=ONE_THREAD)
     assert isinstance(caught.value, (DatasetError, RuntimeError))
     assert not list(run.folder.path.glob("*.answer.json"))
+
+
+def test_a_part_of_a_stage_reports_its_progress_within_the_whole(make_run):
+    """The second of three equal parts lies between 1/3 and 2/3 of the whole: 3,000 rows are told as 9,000."""
+    run = make_run()
+    run.begin("prepare", 1)
+    run_in_child(replace(run, part=(1, 3)))
+    row = RunReader(run.folder).stages()[0]
+    assert row["total"] == 9000 and 3000 < row["done"] <= 6000
 
 
 def test_a_child_waits_where_it_may_stop_while_the_disk_is_full(make_run, monkeypatch):
