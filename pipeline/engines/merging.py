@@ -32,11 +32,33 @@ def merge_adapter(source: str | Path, step: ModelStep, adapter: Path, out: Path)
     try:
         merged.save_pretrained(temporary, safe_serialization=True)
         load_tokenizer(source, step).save_pretrained(temporary)
+        for_older_readers(temporary)
         (temporary / "merged.json").write_text(json.dumps({"base": str(source), "adapter": adapter.name}))
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def for_older_readers(model: Path) -> None:
+    """Name things also as transformers 4, and a vLLM that runs on it, look for them.
+
+    Version 5 writes a tokenizer class that 4 refuses (it is called PreTrainedTokenizerFast in both), and moves the base
+    and the scaling of the rotary embedding to a place where 4 does not look: it would silently take the base as 10,000.
+    """
+    if (file := model / "tokenizer_config.json").is_file():
+        tokenizer = json.loads(file.read_text(encoding="utf-8"))
+        if tokenizer.get("tokenizer_class") == "TokenizersBackend":
+            file.write_text(json.dumps(tokenizer | {"tokenizer_class": "PreTrainedTokenizerFast"}, indent=2,
+                                       ensure_ascii=False) + "\n", encoding="utf-8")
+    file = model / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters") or {}
+    if "rope_theta" in rope:  # not where each kind of layer has its own
+        scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+        config |= {"rope_theta": rope["rope_theta"],
+                   "rope_scaling": None if rope.get("rope_type", "default") == "default" else scaling}
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _one_end_token(config: GenerationConfig | None) -> None:

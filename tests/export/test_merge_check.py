@@ -1,14 +1,17 @@
 """The check of a merged model: real adapters on the bundled model, and the judgement of answers."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoTokenizer
 
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.prepare import prepare_parts
 from pipeline.engines.loading import load_model, with_adapter
-from pipeline.engines.merging import merge_adapter
+from pipeline.engines.merging import for_older_readers, merge_adapter
+from pipeline.export_weights import tensor_shapes, weight_files
 from pipeline.merge_check import Answers, check_run, judged
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
@@ -41,6 +44,44 @@ def test_a_merged_model_answers_as_its_adapter(tmp_path):
     check = check_run(run_with_adapter(tmp_path, "16bit").path, "grpo", questions=12)
     assert check.passed and check.logit_difference < 0.01 and (check.answers_equal, check.answers) == (12, 12)
     assert "12 of 12 greedy answers are equal." in check.sentence and check.difference is None
+
+
+def test_a_merged_folder_has_what_vllm_serve_reads(tmp_path):
+    """`vllm serve FOLDER` finds the model class by `architectures`, takes type and longest text from there, stops
+    at the end token of generation_config.json, and refuses chats without a template. No remote code is asked for."""
+    model = run_with_adapter(tmp_path, "4bit").model("grpo")
+    config = json.loads((model / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"] and config["model_type"] == "llama"
+    assert config["dtype"] == "bfloat16" and config["max_position_embeddings"] == 2048
+    assert not {"auto_map", "quantization_config"} & config.keys()
+    assert [file.name for file in weight_files(model)] == ["model.safetensors"]
+    assert tensor_shapes(model)["model.embed_tokens.weight"] == (config["vocab_size"], config["hidden_size"])
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert len(tokenizer) <= config["vocab_size"]
+    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "1+1?"}], tokenize=False,
+                                           add_generation_prompt=True)
+    assert prompt.endswith("<|im_start|>assistant\n")
+    ends = json.loads((model / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == tokenizer.convert_tokens_to_ids("<|im_end|>") == tokenizer.eos_token_id
+
+
+def test_a_merged_folder_is_read_by_transformers_4_too(tmp_path):
+    """Which knows no TokenizersBackend and looks for RoPE's base and scaling at the top of config.json."""
+    model = run_with_adapter(tmp_path, "16bit").model("grpo")
+    assert json.loads((model / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert json.loads((model / "config.json").read_text())["rope_theta"] == 10000.0
+    assert AutoConfig.from_pretrained(model).rope_parameters == AutoConfig.from_pretrained(TINY).rope_parameters
+
+
+def test_a_scaled_rotary_embedding_means_the_same_to_both(tmp_path):
+    rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192}
+    AutoConfig.for_model("llama", rope_parameters=rope).save_pretrained(tmp_path)
+    for_older_readers(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["rope_theta"], written["rope_scaling"]["rope_type"]) == (5e5, "llama3")
+    assert "rope_theta" not in written["rope_scaling"]
+    assert AutoConfig.from_pretrained(tmp_path).rope_parameters == rope
 
 
 def test_an_adapter_of_a_4_bit_base_gets_the_difference_with_its_paired_interval(tmp_path):
