@@ -1,6 +1,7 @@
 """Ask for more answers: evaluations of other models, benchmarks, precisions and samplings, as jobs of a run."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,7 @@ from pipeline import jobs
 from pipeline.errors import RunError
 from pipeline.evaluation import EvaluationRequest, checkpoints
 from pipeline.run_folder import RunFolder, RunReader
+from pipeline.run_state import duration
 from pipeline.studio_home import StudioHome
 from pipeline.tags import SCHEMES
 from reasoning_ui.compare_ask import build_ask
@@ -117,13 +119,19 @@ def _progress(home: StudioHome, run: str) -> str:
     now = jobs.state(home, run)
     if now.alive and now.kind in LIVE_KINDS:
         stage = next((s for s in RunReader(home.run(run)).rows("SELECT * FROM stages WHERE name = 'evaluate'")), {})
-        total = f" of {stage['total']:.0f}" if stage.get("total") else ""
-        return notice(f"{stage.get('message') or 'Evaluating'}: {stage.get('done') or 0:.0f}{total} answers.")
+        return notice(progress_words(stage))
     if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") in ("failed", "stopped"):
         return notice(f"{now.job.get('reason', '')} {now.job.get('remedy', '')}".strip(), warn=True)
     if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "finished":
         return notice("The evaluation is finished.")
     return ""
+
+
+def progress_words(stage: Mapping[str, Any]) -> str:
+    """grpo (8bit) answers test: 120 of 900 answers, about 40 s left. All precisions and models of the job together."""
+    total = f" of {stage['total']:.0f}" if stage.get("total") else ""
+    left = f", about {duration(stage['seconds_left'])} left" if stage.get("seconds_left") is not None else ""
+    return f"{stage.get('message') or 'Evaluating'}: {stage.get('done') or 0:.0f}{total} answers{left}."
 
 
 def _choices(home: StudioHome, run: str) -> Any:

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.evaluation import EvaluationRequest
-from reasoning_ui.compare_more import NUMBERS, request_of
+from reasoning_ui.compare_more import NUMBERS, progress_words, request_of
 
 NOTHING = ("",) * len(NUMBERS)
 
@@ -36,3 +36,10 @@ def test_what_cannot_be_is_said_before_it_is_queued(make_run):
         request_of(make_run({}), ["grpo"], ["test"], ["16bit"], *NOTHING[:5], "2.0", "", "", "", "")
     with pytest.raises(RecipeError, match=r"limit.*valid integer"):
         request_of(make_run({}), ["grpo"], ["test"], ["16bit"], "many", *NOTHING[1:], "", "")
+
+
+def test_progress_is_told_with_the_time_left_where_it_is_known():
+    row = {"message": "grpo (8bit) answers test", "done": 120.0, "total": 900.0, "seconds_left": 39.2}
+    assert progress_words(row) == "grpo (8bit) answers test: 120 of 900 answers, about 40 s left."
+    assert progress_words({"message": "Loading", "done": 0.0, "total": None, "seconds_left": None}) == (
+        "Loading: 0 answers.")
