@@ -130,8 +130,9 @@ def _progress(home: StudioHome, run: str) -> str:
 def progress_words(stage: Mapping[str, Any]) -> str:
     """grpo (8bit) answers test: 120 of 900 answers, about 40 s left. All precisions and models of the job together."""
     total = f" of {stage['total']:.0f}" if stage.get("total") else ""
-    left = f", about {duration(stage['seconds_left'])} left" if stage.get("seconds_left") is not None else ""
-    return f"{stage.get('message') or 'Evaluating'}: {stage.get('done') or 0:.0f}{total} answers{left}."
+    left = f", about {duration(stage['seconds_left'])} left" if stage.get("seconds_left") else ""
+    doing = (stage.get("message") or "Evaluating").rstrip(".")
+    return f"{doing}: {stage.get('done') or 0:.0f}{total} answers{left}."
 
 
 def _choices(home: StudioHome, run: str) -> Any:

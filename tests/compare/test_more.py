@@ -43,3 +43,5 @@ def test_progress_is_told_with_the_time_left_where_it_is_known():
     assert progress_words(row) == "grpo (8bit) answers test: 120 of 900 answers, about 40 s left."
     assert progress_words({"message": "Loading", "done": 0.0, "total": None, "seconds_left": None}) == (
         "Loading: 0 answers.")
+    assert progress_words({"message": "All answers are in.", "done": 9.0, "total": 9.0, "seconds_left": 0.0}) == (
+        "All answers are in: 9 of 9 answers.")
