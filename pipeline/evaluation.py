@@ -120,9 +120,19 @@ def folder_hash(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def file_hash(path: Path) -> str:
-    """A fingerprint of one file; empty when it is not there."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else ""
+def tokenizer_hash(model: Path) -> str:
+    """A fingerprint of how a model's tokenizer cuts text; empty where it has no readable tokenizer.json.
+
+    Not of the file: a merged model's is written anew, with an idle post-processor and perhaps merges in other brackets.
+    """
+    try:
+        data = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+        found, added = data["model"], [(token["id"], token["content"]) for token in data.get("added_tokens") or []]
+    except (OSError, ValueError, KeyError):
+        return ""
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in found.get("merges") or []]
+    rules = [found.get("type"), found.get("vocab"), merges, added, data.get("normalizer"), data.get("pre_tokenizer")]
+    return hashlib.blake2b(json.dumps(rules, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def rows_hash(rows: Sequence[dict[str, Any]]) -> str:

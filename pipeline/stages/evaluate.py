@@ -26,12 +26,12 @@ from pipeline.evaluation import (
     EvaluationRequest,
     answer_record,
     contenders,
-    file_hash,
     folder_hash,
     rows_hash,
     sampled_alike,
     scheme_for,
     settings_key,
+    tokenizer_hash,
     usable_rows,
 )
 from pipeline.evaluation_check import check_model, check_prompts
@@ -138,7 +138,7 @@ class _Evaluation:
 
     def take_stored(self) -> int:
         """How many answers are stored already, here or in another run; the latter are copied."""
-        self._expect(tokenizer=file_hash(self.source / "tokenizer.json"))
+        self._expect(tokenizer=tokenizer_hash(self.source))
         missing = self._missing()
         if missing and self._take_over(missing):
             missing = self._missing()

@@ -1,13 +1,21 @@
 """The evaluation stage with a stand-in engine: it stores, resumes, stops, reuses and refuses."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.comparison import as_table, load, summary
 from pipeline.engines.base import Sample
 from pipeline.errors import EngineError, RecipeError, RunError
-from pipeline.evaluation import EvaluationRequest, answer_record, checkpoints, folder_hash, usable_rows
+from pipeline.evaluation import (
+    EvaluationRequest,
+    answer_record,
+    checkpoints,
+    folder_hash,
+    tokenizer_hash,
+    usable_rows,
+)
 from pipeline.evaluation_check import Limits
 from pipeline.recipe import Recipe
 from pipeline.run import Run, Stopped
@@ -109,7 +117,6 @@ def test_a_result_of_another_run_is_taken_over_when_model_questions_and_settings
 
 def test_changed_weights_are_evaluated_again(run):
     stage.evaluate_request(run, EvaluationRequest.of(run.recipe), Fake())
-    from pathlib import Path
     Path(run.recipe.model.source, "model.safetensors").write_bytes(b"other")
     engine = Fake()
     stage.evaluate_request(run, EvaluationRequest.of(run.recipe), engine)
@@ -157,6 +164,21 @@ def test_rows_without_an_answer_or_with_a_repeated_question_are_left_out_in_word
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(EngineError, match="No model weights"):
         folder_hash([tmp_path])
+
+
+def test_a_tokenizer_that_was_only_written_anew_is_the_same(tmp_path):
+    """The merged model's file has an idle post-processor and other brackets; one more token makes it another."""
+    tiny = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
+    data = json.loads((tiny / "tokenizer.json").read_text())
+    data["post_processor"] = {"type": "TemplateProcessing"}
+    data["model"]["merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in data["model"]["merges"]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    assert tokenizer_hash(tmp_path) == tokenizer_hash(tiny) != ""
+    data["added_tokens"].append({"id": 1024, "content": "<more>"})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    assert tokenizer_hash(tmp_path) not in ("", tokenizer_hash(tiny))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert tokenizer_hash(tmp_path) == tokenizer_hash(tmp_path / "nothing") == ""
 
 
 def test_an_answer_outside_the_tags_is_lenient_but_not_exact():
