@@ -80,7 +80,8 @@ def words(found: Comparison) -> str:
         return compare_html.notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
     partial = [v["title"] for v in found.summary.values() if v["partial"]]
     text = "" if not partial else compare_html.notice(
-        f"Not all questions are answered yet by {', '.join(partial)}: resume the evaluation for the rest.", warn=True)
+        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest.",
+        warn=True)
     if note := comparison.token_note(found.rows, found.expected):
         text += compare_html.notice(note)
     more = "".join(

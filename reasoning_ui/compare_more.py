@@ -24,6 +24,7 @@ PRECISIONS = [("16-bit", "16bit"), ("8-bit", "8bit"), ("4-bit", "4bit")]
 NUMBERS = ("limit", "samples", "max_completion_tokens", "plausible_tolerance", "temperature", "top_p", "top_k", "seed")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIVE_KINDS = ("evaluate",)
+STOPPED = "Stopped; the answers so far are kept. To go on, press Evaluate again with the same settings."
 ASK_ENDS_SECONDS = 20.0
 
 
@@ -87,7 +88,7 @@ def _wire(shared: Shared, form: list[Any], go: gr.Button, stop: gr.Button, uploa
         if shown != "compare" or not run:
             return gr.skip()
         try:
-            return _progress(home, run) or gr.skip()
+            return job_words(home, run) or gr.skip()
         except Exception:  # a tick must never raise
             return gr.skip()
 
@@ -115,12 +116,15 @@ def request_of(folder: RunFolder, models: list[str], names: list[str], precision
     return {name: asked[name] for name in request}
 
 
-def _progress(home: StudioHome, run: str) -> str:
+def job_words(home: StudioHome, run: str) -> str:
+    """What the form says of the run's evaluation, as HTML; empty when there was none."""
     now = jobs.state(home, run)
     if now.alive and now.kind in LIVE_KINDS:
         stage = next((s for s in RunReader(home.run(run)).rows("SELECT * FROM stages WHERE name = 'evaluate'")), {})
         return notice(progress_words(stage))
-    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") in ("failed", "stopped"):
+    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "stopped":
+        return notice(STOPPED, warn=True)
+    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "failed":
         return notice(f"{now.job.get('reason', '')} {now.job.get('remedy', '')}".strip(), warn=True)
     if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "finished":
         return notice("The evaluation is finished.")

@@ -4,7 +4,9 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.evaluation import EvaluationRequest
-from reasoning_ui.compare_more import NUMBERS, progress_words, request_of
+from pipeline.run_folder import RunWriter
+from pipeline.studio_home import StudioHome
+from reasoning_ui.compare_more import NUMBERS, job_words, progress_words, request_of
 
 NOTHING = ("",) * len(NUMBERS)
 
@@ -45,3 +47,13 @@ def test_progress_is_told_with_the_time_left_where_it_is_known():
         "Loading: 0 answers.")
     assert progress_words({"message": "All answers are in.", "done": 9.0, "total": 9.0, "seconds_left": 0.0}) == (
         "All answers are in: 9 of 9 answers.")
+
+
+def test_a_stopped_evaluation_says_how_it_goes_on(make_run, tmp_path):
+    writer, home = RunWriter(make_run({})), StudioHome(tmp_path)
+    home.add_run("run-1", "one", "train")
+    for state, words in (("stopped", "press Evaluate again with the same settings"), ("failed", "No room. Make some.")):
+        writer.set_status(state="finished",
+                          job={"kind": "evaluate", "state": state, "reason": "No room.", "remedy": "Make some."})
+        assert words in job_words(home, "run-1")
+    writer.close()
