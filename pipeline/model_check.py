@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.disk import in_words
 from pipeline.errors import EngineError
 from pipeline.hardware import GIB, Hardware, free_disk_gib
 from pipeline.model_facts import ModelFacts, read_facts
@@ -75,8 +76,9 @@ def _space_problems(facts: ModelFacts, model: ModelStep, hardware: Hardware, hom
                         "choose a smaller model" + (", or 4bit." if model.precision == "16bit" else "."))
     merged = 2 * facts.parameters * 2 / GIB  # models/sft and models/grpo
     if home is not None and (free := free_disk_gib(home)) < merged + 0.2:
-        problems.append(f"A run keeps two merged models of {merged / 2:.1f} GiB each; {home} has {free:.1f} GiB "
-                        "left: free some space, or start the app with --home on another disk.")
+        problems.append(f"A run keeps two merged models of {in_words(merged / 2 * GIB)} each, beside checkpoints and "
+                        f"its store; {home} has {in_words(free * GIB)} left: free some space, or start the app with "
+                        "--home on another disk.")
     return problems
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import model_check
 from pipeline.hardware import Gpu, Hardware
 from pipeline.model_check import ModelCheck, check_model, trainable_parameters
 from pipeline.model_facts import read_facts
@@ -113,6 +114,13 @@ def test_damaged_weights_are_told_and_never_read_past_their_end(tmp_path: Path, 
     source = model_folder(tmp_path / "m")
     (tmp_path / "m" / "model.safetensors").write_bytes(content)
     assert "is damaged" in problems(check_model(ModelStep(source=source)))
+
+
+def test_too_little_disk_is_told_in_units_that_fit_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,248 parameters in 16 bits are 2.4 kB; 0.1 GiB is below the 0.2 that a run needs besides."""
+    monkeypatch.setattr(model_check, "free_disk_gib", lambda home: 0.1)
+    words = problems(check_model(ModelStep(source=model_folder(tmp_path / "m")), CPU, tmp_path))
+    assert "two merged models of 2.4 kB each" in words and "has 102 MB left: free some space" in words
 
 
 def test_a_model_without_chat_template_is_offered_the_plain_one(tmp_path: Path) -> None:
