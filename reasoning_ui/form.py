@@ -1,5 +1,6 @@
 """A form made from pydantic fields: one component per setting, labelled, explained and bounded by its `Field`."""
 
+import contextlib
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,11 @@ class Setting:
         return self.name == "learning_rate"
 
     @property
+    def typed(self) -> bool:
+        """Whether it is a number that is typed as text: a gr.Number left empty sends 0 once it was on the screen."""
+        return self.tiny_number or (self.optional and self.kind in (int, float))
+
+    @property
     def choices(self) -> list[str]:
         """The allowed values, where they are listed."""
         inner = get_args(self.kind)[0] if get_origin(self.kind) is list else self.kind
@@ -86,9 +92,10 @@ def component(setting: Setting, value: Any) -> gr.components.Component:
         return gr.Textbox(shown, lines=1, info=f"{help_text} "
                           f"The usual value is {short_number(setting.info.default)}.", **common)
     if kind in (int, float):
-        limits = bounds_in_words(setting)
-        return gr.Number(shown, precision=0 if kind is int else None, min_width=180,
-                         info=f"{help_text} {limits}".strip(), **common)
+        told = {"info": f"{help_text} {bounds_in_words(setting)}".strip(), "min_width": 180, **common}
+        if setting.typed:
+            return gr.Textbox(shown, placeholder="empty", lines=1, **told)
+        return gr.Number(shown, precision=0 if kind is int else None, **told)
     hint = "separated by commas" if get_origin(kind) is list else "empty" if setting.optional else None
     return gr.Textbox(shown, info=help_text, placeholder=hint, lines=1, **common)
 
@@ -99,7 +106,9 @@ def to_form(setting: Setting, value: Any) -> Any:
         return value if isinstance(value, str) else ", ".join(value or [])  # a component may get what is shown already
     if setting.tiny_number and isinstance(value, float):
         return short_number(value)
-    return value if value is not None or setting.kind in (int, float) else ""
+    if value is None:
+        return "" if setting.typed or setting.kind not in (int, float) else None
+    return str(value) if setting.typed else value
 
 
 def from_form(setting: Setting, shown: Any) -> Any:
@@ -108,7 +117,9 @@ def from_form(setting: Setting, shown: Any) -> Any:
         return [part.strip() for part in str(shown or "").split(",") if part.strip()]
     if isinstance(shown, str):
         shown = shown.strip()
-    return None if shown == "" and setting.optional else shown
+    if shown == "" and setting.optional:
+        return None
+    return _number(shown) if setting.typed and isinstance(shown, str) else shown
 
 
 def short_number(value: float) -> str:
@@ -145,6 +156,14 @@ def in_titles(message: str) -> str:
 
     lines = [re.sub(r"^([a-z_]+(?:\.[a-z_0-9]+)*):", swap, line) for line in message.splitlines()]
     return "\n".join(line.removeprefix("recipe: ").replace("(it is None)", "(it is empty)") for line in lines)
+
+
+def _number(text: str) -> int | float | str:
+    """A number that was typed as text; what is none stays, for the recipe to refuse it in words."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _is_step(annotation: Any) -> bool:

@@ -34,15 +34,18 @@ def test_a_recipe_comes_back_unchanged_from_the_form(recipe: Recipe) -> None:
 
 
 def test_what_people_type_is_read_as_meant() -> None:
-    """5e-6 as text, an empty optional number, and layers separated by commas."""
+    """5e-6 as text, optional numbers with and without a value, and layers separated by commas."""
     goal, shown = shown_of({})
     index = {(s.step, s.name): i for i, s in enumerate(SETTINGS)}
     shown[index["grpo", "learning_rate"]] = " 3e-5 "
-    shown[index["sft", "max_steps"]] = None
+    shown[index["sft", "max_steps"]] = ""
+    shown[index["evaluate", "limit"]] = " 12 "
+    shown[index["grpo", "epsilon_high"]] = "0.28"
     shown[index["model", "revision"]] = "  "
     shown[index["lora", "targets"]] = "q_proj, v_proj,"
     recipe = _recipe("", "", goal, shown)
     assert recipe.grpo.learning_rate == 3e-5 and recipe.sft.max_steps is None
+    assert recipe.evaluate.limit == 12 and recipe.grpo.epsilon_high == 0.28
     assert recipe.model.revision is None and recipe.lora.targets == ["q_proj", "v_proj"]
 
 
@@ -58,6 +61,9 @@ def test_an_error_speaks_in_the_forms_labels() -> None:
         goal, shown = shown_of({"grpo": {"learning_rate": 5.0}})
         _recipe("", "", goal, shown)
     assert in_titles("nonsense.key: x") == "nonsense.key: x"
+    with pytest.raises(RecipeError, match=r"At most this many questions: Input should be a valid integer.*'few'"):
+        goal, shown = shown_of({"evaluate": {"limit": "few"}})
+        _recipe("", "", goal, shown)
 
 
 def test_the_form_is_not_filled_by_its_own_changes_but_by_those_of_others() -> None:

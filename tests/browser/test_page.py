@@ -1,5 +1,6 @@
 """What a person meets first: the page, its tabs, the header, keyboard, narrow screens, light and dark."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,31 @@ def test_a_wrong_setting_is_explained_in_one_box_and_training_does_not_start(pag
     page.get_by_role("button", name="Start training").click()
     expect(page.locator(".toast-body")).to_contain_text("set the batch size to 16")
     expect(tab_button(page, "Train")).to_have_attribute("aria-selected", "true")
+
+
+def test_settings_that_are_left_or_made_empty_are_not_set(page: Any, app_url: str) -> None:
+    """Every optional number of the form, seen on the screen: untouched, filled and emptied again."""
+    open_page(page, app_url)
+    open_tab(page, "Train")
+    for group in ("sft", "grpo", "evaluate"):
+        while (part := page.locator(f"#group-{group} button.label-wrap:not(.open)")).count():
+            part.first.click()
+    recipe = page.locator("#shared-training").locator("input, textarea")
+    empty = {("sft", "max_steps"): "70", ("grpo", "epsilon_high"): "0.28", ("evaluate", "limit"): "12",
+             ("evaluate", "max_completion_tokens"): "99"}
+    page.locator("#setting-grpo-steps input").fill("34")
+    expect(recipe).to_have_value(re.compile('"steps": 34'))
+    values = json.loads(recipe.input_value())
+    assert {values[step][name] for step, name in empty} == {None}
+    for whole in (True, False):
+        for (step, name), value in empty.items():
+            box = page.locator(f"#setting-{step}-{name}").locator("input, textarea")
+            box.fill(value if whole else "")
+            box.blur()
+        expect(recipe).to_have_value(re.compile(f'"max_completion_tokens": {"99" if whole else "null"}'))
+    values = json.loads(recipe.input_value())
+    assert {values[step][name] for step, name in empty} == {None}
+    expect(page.locator("#review-problems")).not_to_contain_text("Change this")
 
 
 HOLD = """const ask = window.fetch; window.answers = Promise.resolve();
