@@ -17,7 +17,7 @@ from reasoning_ui import compare_calls
 from reasoning_ui.compare_more import build_more
 from reasoning_ui.live_tab import ASSETS as LIVE
 from reasoning_ui.live_tab import PLOTLY
-from reasoning_ui.shared import Shared, go_to
+from reasoning_ui.shared import Shared
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "compare"
 WARM_UP_SECONDS = 1.0  # after the page's own requests
@@ -41,7 +41,6 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     build_more(shared, tab)
     gr.on([shared.timer.open_compare, shared.timer.changed_compare], None, shared.run, page, js="run => run", **QUIET)
     shared.timer.tick_compare(None, None, None, js="() => { window.studioCompare?.look(); }", **QUIET)
-    shared.demo.load(_arrive, None, [shared.tabs, shared.tab], **QUIET)
     shared.demo.load(_warm_up, None, None, **QUIET)
 
 
@@ -56,11 +55,3 @@ def loader() -> str:
 def _warm_up() -> None:
     """The first comparison needs scipy, half a second to import: done once a page is on a screen."""
     threading.Timer(WARM_UP_SECONDS, wilson, (1, 2)).start()
-
-
-def _arrive(request: gr.Request) -> list[Any]:
-    """A link to a question opens this tab; the page itself reads which one."""
-    asked = request.query_params
-    if str(asked.get("question", "")).isdigit() and asked.get("run"):
-        return [go_to("compare"), "compare"]
-    return [gr.skip()] * 2

@@ -13,7 +13,7 @@ import plotly
 
 from reasoning_ui import live_calls
 from reasoning_ui.charts import COLOURS, COLOURS_DARK
-from reasoning_ui.shared import Shared, go_to
+from reasoning_ui.shared import Shared
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "live"
 PLOTLY = Path(plotly.__file__).resolve().parent / "package_data" / "plotly.min.js"
@@ -39,7 +39,6 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     shared.run.change(None, shared.run, page, js="run => run")
     tab.select(None, shared.run, page, js="run => run")
     page.choose(_chosen, None, shared.run, **quiet)
-    shared.demo.load(_from_address, None, shared.tabs, **quiet)
 
 
 def loader() -> str:
@@ -52,8 +51,3 @@ def loader() -> str:
 
 def _chosen(event: gr.EventData) -> str:
     return str(event._data.get("run", ""))[:100]
-
-
-def _from_address(request: gr.Request) -> object:
-    """`?run=…&step=…&group=…` opens on the Live tab; the page itself reads the step and the group."""
-    return go_to("live") if request.query_params.get("run") else gr.skip()

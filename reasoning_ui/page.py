@@ -28,8 +28,13 @@ from reasoning_ui.visitors import can_log_in
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
-HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', drafts.HEAD,
-                filling.HEAD, uploads.HEAD])
+TAB_CHOSEN = """<script>
+document.addEventListener("click", event => {
+  if (event.target.closest?.('#tabs [role="tab"], #tabs .overflow-dropdown')) window.tabChosen = true;
+}, true);
+</script>"""
+HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
+                drafts.HEAD, filling.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
@@ -44,8 +49,12 @@ RECALL = """(...kept) => {
   if (asked) found[0] = asked.slice(0, 100);
   return found;
 }"""  # what the browser kept; a run named in the address goes first. No request: its answer might come after a choice
-REOPEN = """tab => NAMES.includes(tab) && !new URLSearchParams(location.search).has("run")
-  ? {selected: tab, __type__: "update"} : undefined""".replace("NAMES", json.dumps(list(TAB_NAMES)))
+REOPEN = """last => {
+  const asked = new URLSearchParams(location.search);
+  const tab = !asked.get("run") ? last : /^[0-9]+$/.test(asked.get("question")) ? "compare" : "live";
+  return NAMES.includes(tab) && !window.tabChosen ? {selected: tab, __type__: "update"} : undefined;
+}""".replace("NAMES", json.dumps(list(TAB_NAMES)))  # a run in the address opens Live, or Compare at a question; unless
+#                                                     a tab was clicked before the page had loaded
 KEPT = ("run", "model", "data", "rewards", "training")  # choices that a reload finds again
 
 

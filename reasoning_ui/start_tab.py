@@ -1,5 +1,6 @@
 """The Start tab: what the app does, the demo in one click, and the way from there to one's own model."""
 
+import contextlib
 from html import escape
 
 import gradio as gr
@@ -7,6 +8,7 @@ import gradio as gr
 from pipeline import jobs
 from pipeline.demo import demo_recipe
 from pipeline.errors import StudioError
+from pipeline.studio_home import StudioHome
 from reasoning_ui.header import QUIET
 from reasoning_ui.review import SPACE_WARNING
 from reasoning_ui.shared import Shared, choices_of, go_to, guard
@@ -57,13 +59,21 @@ def build(shared: Shared, tab: gr.Tab) -> None:
 
 def start_demo(shared: Shared) -> tuple[object, ...]:
     """Start the demo, or go to the one that is running already; its settings become the page's choices."""
-    running = next((card for card in jobs.list_runs(shared.home)
-                    if card.model == "tiny" and card.data == "demo" and card.state.alive), None)
-    if running is not None:
-        gr.Info("The demo is running already: here it is.")
-    recipe = demo_recipe(1)
-    run = running.id if running else jobs.start(shared.home, recipe)
-    return (run, run, go_to("live"), *choices_of(recipe))
+    run = demo_in(shared.home)
+    if run is not None:
+        gr.Info("The demo runs or waits already: here it is.")
+    run = run or jobs.start(shared.home, demo_recipe(1))
+    return (run, run, go_to("live"), *choices_of(demo_recipe(1)))
+
+
+def demo_in(home: StudioHome) -> str | None:
+    """The id of a run that trains, or waits to train, the demo's very recipe, not only the same model and data."""
+    for card in jobs.list_runs(home):
+        if card.state.alive or card.state.state == "waiting":
+            with contextlib.suppress(StudioError):  # its folder went away just now, or its recipe is damaged
+                if home.run(card.id).recipe().model_copy(update={"provenance": None}) == demo_recipe(1):
+                    return card.id
+    return None
 
 
 def finish(shared: Shared, run: str, here: str) -> tuple[object, object]:

@@ -110,6 +110,18 @@ window.fetch = async (...what) => { const found = await ask(...what); await wind
 window.hold = () => { window.answers = new Promise(done => { window.answerNow = done; }); };"""
 
 
+def test_a_tab_that_is_clicked_while_the_page_loads_stays_the_open_one(page: Any, app_url: str) -> None:
+    """A run in the address opens Live, but the person was first: with every answer held back, Runs is clicked."""
+    page.add_init_script(HOLD + "window.hold();")
+    page.goto(f"{app_url}?run=some-run", wait_until="commit")
+    tab_button(page, "Runs").click()
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
+    expect(tab_button(page, "Runs")).to_have_attribute("aria-selected", "true")
+    page.wait_for_function("() => document.body.dataset.tab === 'runs'")
+    expect(page.locator("#shared-run").locator("input, textarea")).to_have_value("some-run")
+
+
 def test_start_waits_for_an_opened_recipe_and_says_so(page: Any, start_app: Callable[..., str], tmp_path: Path) -> None:
     """From the choice of a file, with every answer held back, Start cannot be pressed; a file that is no recipe and one
     that changes nothing give it back; what is pressed then trains the file's recipe, not the form's before."""

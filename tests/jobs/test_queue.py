@@ -11,10 +11,13 @@ import pytest
 from waiting import at_step, recipe, until, until_state, worker_of
 
 from pipeline import jobs, locks, run_queue
+from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, RunError
+from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
 from pipeline.whole_paths import whole_path, whole_request
+from reasoning_ui.start_tab import demo_in
 
 
 def test_the_second_run_waits_says_for_whom_and_starts_by_itself(home: StudioHome) -> None:
@@ -217,3 +220,16 @@ def test_a_built_in_name_stays_where_a_folder_or_file_of_that_name_lies_beside(
 def test_what_cannot_be_a_path_stays_as_it_is() -> None:
     for text in ("", "a" * 300, "null\0byte", "~nobody-of-that-name/model"):
         assert whole_path(text) == text
+
+
+def test_the_demo_button_goes_to_the_demo_alone_and_not_to_another_run_of_its_model_and_data(home: StudioHome) -> None:
+    """One with other steps runs first; the demo behind it counts while it waits; a duplicate of it does not."""
+    other = demo_recipe(1).model_dump()
+    jobs.start(home, Recipe.parse(other | {"grpo": other["grpo"] | {"steps": 3000}}))
+    assert demo_in(home) is None
+    demo = jobs.start(home, demo_recipe(1))
+    jobs.start(home, jobs.duplicate(home, demo))
+    assert jobs.state(home, demo).state == "waiting"
+    assert demo_in(home) == demo
+    jobs.stop(home, demo)
+    assert demo_in(home) is None
