@@ -9,6 +9,7 @@ How it ended, other than well, is in the JSON file ANSWER: stopped on request, o
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import signal
@@ -91,6 +92,7 @@ def main(arguments: list[str]) -> int:
         raise
     finally:
         writer.close()
+        gc.freeze()  # see worker.py
     return 0
 
 

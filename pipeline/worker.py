@@ -9,6 +9,7 @@ Meanwhile a thread writes a heartbeat, looks for a stop request and watches the 
 where it asks for stop requests, and goes on by itself.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -195,6 +196,7 @@ def main(arguments: list[str]) -> int:
     last_resort = threading.Timer(20.0, os._exit, (code,))  # a library's thread must not keep a worker alive
     last_resort.daemon = True
     last_resort.start()
+    gc.freeze()  # or Python's end looks for garbage among a million objects of libraries: two seconds on a CPU
     return code
 
 
