@@ -77,13 +77,13 @@ def demo_in(home: StudioHome) -> str | None:
 
 
 def finish(shared: Shared, run: str, here: str) -> tuple[object, object]:
-    """When the run that this page started is done, open Compare for whoever still watches it."""
+    """When the run that this page started is done, stopped and resumed or not, open Compare for whoever watches it."""
     if not run:
         return gr.skip(), gr.skip()
     try:
         state = jobs.state(shared.home, run).state
     except StudioError:
         return "", gr.skip()
-    if state in ("running", "waiting", "stopping"):
+    if state != "finished":
         return gr.skip(), gr.skip()
-    return "", go_to("compare") if state == "finished" and here in ("live", "start") else gr.skip()
+    return "", go_to("compare") if here in ("live", "start") else gr.skip()

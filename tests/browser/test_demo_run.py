@@ -1,4 +1,4 @@
-"""A real run through the page: start it, watch it, compare; and the demo, from one click to the exported model."""
+"""The demo in a real browser and in real time: from one click over the comparison to the exported model."""
 
 import re
 import subprocess
@@ -12,7 +12,6 @@ from playwright.sync_api import expect
 
 from pipeline import jobs
 from pipeline.demo import demo_recipe
-from pipeline.recipe import Recipe
 from pipeline.studio_home import StudioHome
 from pipeline.tags import SCHEMES, system_prompt
 
@@ -35,43 +34,10 @@ print("answered", tokenizer.decode(out[0, ids["input_ids"].shape[1]:]))
 """.replace("SYSTEM", repr(system_prompt(SCHEMES["reasoning"])))
 
 
-def short_recipe() -> Recipe:
-    """The demo in small: 2 SFT steps, 2 GRPO steps of 2 questions × 4 answers, and 6 test questions for each model."""
-    values = demo_recipe(1).model_dump()
-    values["name"] = "Short demo"
-    values["data"]["split"] = {"sft": 16, "grpo": 4, "validation": 4, "test": 6}
-    values["sft"] |= {"max_steps": 2, "batch_size": 8}
-    values["grpo"] |= {"steps": 2, "num_generations": 4, "batch_size": 8, "max_completion_tokens": 24, "eval_every": 0}
-    return Recipe.model_validate(values)
-
-
 def selected(page: Any, name: str, patience_ms: int = PATIENCE_MS) -> None:
     """Wait until a tab is the open one."""
     button = page.locator(f'#tabs button[role="tab"][data-tab-id="{name.lower()}"]').first
     expect(button).to_have_attribute("aria-selected", "true", timeout=patience_ms)
-
-
-def test_a_recipe_file_trains_and_the_page_ends_on_the_comparison(page: Any, start_app: Callable[..., str],
-                                                                  tmp_path: Path) -> None:
-    file = tmp_path / "recipe.yaml"
-    file.write_text(short_recipe().to_yaml(), encoding="utf-8")
-    page.goto(start_app(tmp_path / "home"))
-    page.locator('#tabs button[role="tab"][data-tab-id="train"]').first.click()
-    page.get_by_role("button", name="The recipe as a file").click()
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Open a recipe file").click()
-    chooser.value.set_files(file)
-    expect(page.locator("#review-plan")).to_contain_text("each of 2 questions gets 4 answers")
-    page.get_by_role("button", name="Start training").click()
-    selected(page, "Live")
-    expect(page.locator("#header-status")).to_contain_text("Short demo")
-    selected(page, "Compare")
-    expect(page.locator("#header-status")).to_contain_text("finished")
-    table = page.locator("table", has_text="Base").first
-    expect(table).to_contain_text("SFT")
-    expect(table).to_contain_text("GRPO")
-    page.reload()
-    expect(page.locator("#header-status")).to_contain_text("Short demo")
 
 
 def test_one_click_trains_the_demo_and_ends_on_the_comparison(page: Any, start_app: Callable[..., str],

@@ -1,5 +1,6 @@
 """One run from the click to the end, with everything in between that a person or the machine does to it: the reward is
-watched, a group read, the run stopped, the page reloaded, the run resumed, the app killed and started again."""
+watched, a group read, the run stopped, the page reloaded, the run resumed, the app killed and started again, and the
+three models compared."""
 
 import re
 import signal
@@ -27,13 +28,12 @@ RISING = "() => { const all = (" + REWARDS + ")(), mean = part => part.reduce((a
 
 
 def short_recipe() -> Recipe:
-    """The demo in small: 20 SFT steps, so that the tags are half learnt, and GRPO of 32 answers a step."""
+    """The demo in small: 20 SFT steps, so that the tags are half learnt, 32 answers a GRPO step, 8 test questions."""
     values = demo_recipe(1).model_dump()
     values["name"] = "The whole way"
     values["data"]["split"] = {"sft": 320, "grpo": 80, "validation": 8, "test": 8}
     values["sft"] |= {"eval_every": 100, "save_every": 100}
     values["grpo"] |= {"steps": STEPS, "batch_size": 32, "max_completion_tokens": 48, "save_every": 100}
-    values["evaluate"]["enabled"] = False
     return Recipe.model_validate(values)
 
 
@@ -105,6 +105,15 @@ def test_start_watch_read_stop_reload_resume_kill_the_app_and_finish(page: Any, 
     app.start()
     page.locator(".live-lost").wait_for(state="hidden", timeout=10_000)
     expect(state).to_have_text(re.compile("Running|Finished"))
+    tab = page.locator('#tabs button[role="tab"][data-tab-id="compare"]').first
+    expect(tab).to_have_attribute("aria-selected", "true")  # the page goes there when the run has ended
+    expect(page.locator("#header-status")).to_contain_text("finished")
+    rows = page.locator("#compare-summary tbody tr")
+    for model in ("Base", "SFT", "GRPO"):
+        expect(rows.filter(has_text=model).first).to_contain_text("%")
+    page.reload()
+    expect(page.locator("#header-status")).to_contain_text("The whole way")
+    page.get_by_role("tab", name="Live", exact=True).click()
     expect(state).to_have_text("Finished")
     (card,) = jobs.list_runs(app.home)
     found = RunReader(app.home.run(card.id)).metric("reward/total")
@@ -121,5 +130,5 @@ def _start(page: Any, url: str, folder: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Open a recipe file").click()
     chooser.value.set_files(file)
-    page.locator("#review-plan", has_text="4 questions").wait_for()
+    expect(page.locator("#review-plan")).to_contain_text("each of 4 questions gets 8 answers")
     page.get_by_role("button", name="Start training").click()
