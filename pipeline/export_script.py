@@ -22,6 +22,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "p
 NEEDED = {"text_match": ("regex",), "forbidden_words": ("regex",), "json_valid": ("regex", "jsonschema"),
           "json_schema": ("regex", "jsonschema")}  # packages that some rewards import
 READING: tuple[Place, ...] = (
+    ("pipeline.engines.rounding", "round_to"),
     ("pipeline.rewards.answers", "lenient_match"), ("pipeline.rewards.answers", "same_answer"),
     ("pipeline.rewards.base", "Item"), ("pipeline.tags", "TagScheme"), ("pipeline.tags", "extract"),
     ("pipeline.tags", "is_well_formed"))

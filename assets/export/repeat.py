@@ -33,6 +33,7 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 # begin: the export puts these functions themselves, with all that they use, in the place of the imports
+from pipeline.engines.rounding import round_to
 from pipeline.rewards.answers import lenient_match, same_answer
 from pipeline.rewards.base import Item
 from pipeline.tags import TagScheme, extract, is_well_formed
@@ -199,9 +200,9 @@ def grpo(base, rows, out):
 
 
 def merge(base, adapter, out):
-    """Into 16 bits, added up in float32."""
+    """Into 16 bits, added up in float32 and rounded so that small updates survive."""
     model = PeftModel.from_pretrained(load(base, dtype=torch.float32), adapter).merge_and_unload()
-    model.to(torch.bfloat16).save_pretrained(out)
+    round_to(model, torch.bfloat16).save_pretrained(out)
     load_tokenizer(base, "left").save_pretrained(out)
     return str(out)
 

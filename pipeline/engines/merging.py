@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from pipeline.disk import room_problem
 from pipeline.engines.loading import load_model, load_tokenizer, stored_dtype
+from pipeline.engines.rounding import round_to
 from pipeline.errors import EngineError
 from pipeline.recipe import ModelStep
 
@@ -19,13 +20,13 @@ FREE_SPACE_FACTOR = 1.2  # of the model's size in 16 bits, for the temporary fol
 def merge_adapter(source: str | Path, step: ModelStep, adapter: Path, out: Path) -> None:
     """Load the base in float32, add the adapter, store in 16 bits with tokenizer, template and generation config.
 
-    The sum is rounded once, from float32; a base trained in 4 or 8 bits is reloaded in full. Raises EngineError when
-    the disk has no room for it.
+    The sum is rounded once, from float32, so that small updates survive (`round_to`); a base trained in 4 or 8 bits is
+    reloaded in full. Raises EngineError when the disk has no room for it.
     """
     model = load_model(source, step, precision="16bit", dtype=torch.float32, to="cpu")
     _check_room(out, sum(p.numel() for p in model.parameters()) * 2)
     merged = PeftModel.from_pretrained(model, adapter, torch_device="cpu").merge_and_unload()
-    merged = merged.to(stored_dtype(source, step))
+    merged = round_to(merged, stored_dtype(source, step))
     _one_end_token(merged.generation_config)
     temporary = out.with_name(out.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
