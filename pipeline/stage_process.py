@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,7 +69,15 @@ def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[
 def run_on_gpus(run: Run, gpus: int) -> None:
     """Run the current stage with one process per GPU of this machine."""
     run_in_child(run, ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1",
-                       "--mixed_precision", "no", "--dynamo_backend", "no"])
+                       "--main_process_port", str(free_port()), "--mixed_precision", "no", "--dynamo_backend", "no"])
+
+
+def free_port() -> int:
+    """A port that nothing listens on. Of the fixed ones that the libraries try, two runs that start together take the
+    same, and one of them fails."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def main(arguments: list[str]) -> int:
@@ -159,7 +168,8 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 def _environment(run: Run) -> dict[str, str]:
     """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
     told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", REQUEST: json.dumps(dict(run.request)),
-            PART: json.dumps(run.part), "TOKENIZERS_PARALLELISM": "false"}
+            PART: json.dumps(run.part), "TOKENIZERS_PARALLELISM": "false",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     local = run.recipe.model.source == "tiny" or Path(run.recipe.model.source).is_dir()
     return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
 

@@ -1,6 +1,7 @@
 """A stage in processes of its own: one, and two ranks that share a step."""
 
 import resource
+import socket
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,18 @@ def test_two_ranks_record_one_another_s_groups_once_and_hear_a_stop_together(mak
         assert len({group["prompt"] for group in groups}) == 4
         assert all(len(reader.completions_of(group["id"])) == 4 for group in groups)
     assert run.folder.adapter("grpo").is_dir()
+
+
+def test_runs_that_start_together_get_ports_of_their_own(make_run):
+    """TRL and accelerate try fixed ports, and the second of two runs on one machine found them taken."""
+    run = make_run()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = [int(stage_process._environment(run)["MASTER_PORT"]) for _ in range(5)]
+        assert taken.getsockname()[1] not in ports
+    for port in set(ports):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
 
 
 def test_what_failed_in_the_child_is_raised_here_in_its_own_words(make_run):
