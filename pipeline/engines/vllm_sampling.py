@@ -37,23 +37,35 @@ class VllmGenerator:
         self._peak_bytes: int | None = None
 
     def __enter__(self) -> "VllmGenerator":
-        import vllm  # heavy and optional: only where a GPU and the GPU requirements are
-
         self.tokenizer = load_tokenizer(self._source, self._step)
-        options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
         try:
-            self.llm = vllm.LLM(
-                model=str(self._source), revision=self._step.revision, quantization=self._quantization,
-                gpu_memory_utilization=evaluation_share(self._step.gpu_memory_share, *_device_bytes()),
-                max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True,
-                disable_log_stats=True, worker_extension_cls="pipeline.engines.vllm_memory.MemoryReport", **options)
-        except (ValueError, RuntimeError, OSError) as error:
-            raise EngineError(f"vLLM cannot load {str(self._source)!r}: {str(error).splitlines()[0][:300]} "
-                              "Lower the vLLM share of GPU memory or the sequence length, or switch fast inference "
-                              "off.") from error
+            self.llm = self._load()
+        except RuntimeError:  # its own process says why in the log only: mostly that another took memory meanwhile
+            gc.collect()
+            try:
+                self.llm = self._load()
+            except (ValueError, RuntimeError, OSError) as error:
+                raise self._failure(error) from error
+        except (ValueError, OSError) as error:
+            raise self._failure(error) from error
         report = self.llm.collective_rpc("memory_report")[0]
         self.weight_bytes, self._peak_bytes = report["weights"], report["peak"]
         return self
+
+    def _load(self) -> Any:
+        import vllm  # heavy and optional: only where a GPU and the GPU requirements are
+
+        options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
+        return vllm.LLM(
+            model=str(self._source), revision=self._step.revision, quantization=self._quantization,
+            gpu_memory_utilization=evaluation_share(self._step.gpu_memory_share, *_device_bytes()),
+            max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True, disable_log_stats=True,
+            worker_extension_cls="pipeline.engines.vllm_memory.MemoryReport", **options)
+
+    def _failure(self, error: Exception) -> EngineError:
+        return EngineError(f"vLLM cannot load {str(self._source)!r}: {str(error).splitlines()[0][:300]} The log has "
+                           "the cause. Wait for other programs on this GPU to end, lower the sequence length, or "
+                           "switch fast inference off.")
 
     def peak_bytes(self) -> int | None:
         """The most that vLLM saw beside its KV cache, which fills its share of the GPU whatever the precision."""
