@@ -1,6 +1,6 @@
 """Our pipeline on a GPU through the worker, from SFT to the evaluation: `python -m benchmarks.gpu_pipeline …`.
 
-The recipe is `pipeline.presets.gsm8k_recipe` with what the options change. `--stop-after` stops and resumes once in
+The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--stop-after` stops and resumes once in
 GRPO, `--levels` evaluates the GRPO model again in 8 and 4 bit, `--aime` the three models on a file of AIME problems.
 Writes one JSON file: seconds per stage, every time and reward metric, events, and the counts of the evaluation.
 """
@@ -45,10 +45,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--sft-rows", type=int, default=4000, help="0: no SFT")
-    parser.add_argument("--sft-epochs", type=float, default=3.0)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="of GRPO")
+    parser.add_argument("--sft-rows", type=int, help="0: no SFT")
+    parser.add_argument("--sft-epochs", type=float)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--learning-rate", type=float, help="of GRPO")
     parser.add_argument("--questions", type=int, default=0, help="test questions to answer; 0 is all, -1 none")
     parser.add_argument("--models", nargs="+", default=["base", "sft", "grpo"])
     parser.add_argument("--vllm-share", type=float, default=0.3)
@@ -67,12 +67,17 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     values["model"] |= {"engine": args.engine, "gpus": args.gpus, "gpu_memory_share": args.vllm_share,
                         "vllm_sleep": args.sleep}
     values["data"] |= {"source": args.train, "test_source": args.test}
-    values["data"]["split"] |= {"sft": args.sft_rows}
-    values["sft"] |= {"epochs": args.sft_epochs, "enabled": args.sft_rows > 0}
-    values["grpo"] |= {"steps": args.steps, "learning_rate": args.learning_rate}
+    values["data"]["split"] |= _given(sft=args.sft_rows)
+    values["sft"] |= _given(epochs=args.sft_epochs) | {"enabled": args.sft_rows != 0}
+    values["grpo"] |= _given(steps=args.steps, learning_rate=args.learning_rate)
     values["evaluate"] |= {"models": args.models, "limit": args.questions if args.questions > 0 else None,
                            "enabled": args.questions >= 0}
     return Recipe.model_validate(values)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The options that were given; the others stay as the recipe has them."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _afterwards(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -111,27 +111,31 @@ def recipe(args: argparse.Namespace) -> Recipe:
                  "split": {"sft": 0, "grpo": 900, "validation": 0, "test": 1}},
         "lora": {"rank": args.rank, "alpha": 2 * args.rank, "gradient_checkpointing": True},
         "sft": {"enabled": False}, "evaluate": {"enabled": False},
-        "grpo": {"steps": args.steps, "batch_size": args.batch // args.accumulation, "accumulation": args.accumulation,
-                 "num_generations": args.generations, "max_completion_tokens": args.max_tokens,
+        "grpo": {"steps": args.steps + 100, "batch_size": args.batch // args.accumulation,
+                 "accumulation": args.accumulation, "num_generations": args.generations,
+                 "max_completion_tokens": args.max_tokens,
                  "learning_rate": 5e-6, "max_grad_norm": 1.0, "save_every": 10_000}})
 
 
 def ours(args: argparse.Namespace, work: Path, number: int) -> Timing:
-    """One run of our pipeline through the worker."""
+    """One run of our pipeline through the worker, stopped after its last step: what comes after GRPO is not timed."""
     home = StudioHome(work / f"home-{number}")
     run_id = jobs.start(home, recipe(args))
-    deadline = time.monotonic() + args.limit_seconds
-    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted"):
+    deadline, asked = time.monotonic() + args.limit_seconds, False
+    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted", "stopped"):
         if time.monotonic() > deadline:
             jobs.stop(home, run_id)
             raise SystemExit("our pipeline did not finish in time")
-        time.sleep(0.5)
+        if not asked and now.stage == "grpo" and (now.done or 0) >= args.steps:
+            jobs.stop(home, run_id)
+            asked = True
+        time.sleep(0.2)
     folder = home.run(run_id)
-    if now.state != "finished":
+    if now.state not in ("finished", "stopped"):
         raise SystemExit(f"{now.reason} {now.remedy}\n{folder.log.read_text()[-3000:]}")
     reader = RunReader(folder)
-    steps = [row for row in reader.metric("time/step_seconds") if row["stage"] == "grpo"]
-    means = [row["value"] for row in reader.metric("completion/mean_tokens") if row["stage"] == "grpo"]
+    steps = [row for row in reader.metric("time/step_seconds") if row["stage"] == "grpo"][:args.steps]
+    means = [row["value"] for row in reader.metric("completion/mean_tokens") if row["stage"] == "grpo"][:args.steps]
     began = next(row["started"] for row in reader.stages() if row["name"] == "grpo")
     return timing([row["value"] for row in steps], [mean * args.batch for mean in means], args.skip,
                   steps[0]["time"] - began)

@@ -7,16 +7,16 @@ def gsm8k_recipe(seed: int = 1, model: str = "HuggingFaceTB/SmolLM2-135M-Instruc
     """A model of 100 to 500 million parameters on GSM8K (https://arxiv.org/abs/2110.14168), on one GPU.
 
     Such a model answers few of these questions: most groups of 8 answers would hold no right one and teach nothing, so
-    groups are of 16, and 16 of them make a learning step. SFT sees each of its worked solutions three times.
+    groups are of 16, and 8 of them make a learning step. SFT is a warm-up: 2,000 worked solutions, seen twice.
     """
     return Recipe(
         name=f"GSM8K, small model (seed {seed})",
         seed=seed,
         model=ModelStep(source=model, max_length=768, gpu_memory_share=0.3),
-        data=DataStep(source="gsm8k", split=Split(sft=4000, grpo=3000, validation=200, test=0)),
+        data=DataStep(source="gsm8k", split=Split(sft=2000, grpo=4000, validation=200, test=0)),
         lora=LoraStep(rank=32, alpha=64),
-        sft=SftStep(learning_rate=1e-3, batch_size=64, epochs=3.0, eval_every=50, save_every=100),
-        grpo=GrpoStep(learning_rate=1e-4, steps=100, num_generations=16, batch_size=64, accumulation=4,
-                      max_completion_tokens=256, eval_every=25, eval_rows=200, save_every=50),
+        sft=SftStep(learning_rate=1e-3, batch_size=32, epochs=2.0, eval_every=50, save_every=100),
+        grpo=GrpoStep(learning_rate=1e-4, steps=80, num_generations=16, batch_size=64, accumulation=2,
+                      max_completion_tokens=256, eval_every=20, eval_rows=200, save_every=40),
         evaluate=EvaluateStep(),
     )
