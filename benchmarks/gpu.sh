@@ -14,13 +14,13 @@ parts=("$@"); failed=0
 if wanted pipeline; then # SFT → merge → GRPO → merge → evaluation on both engines, stopped and resumed once
   for engine in trl unsloth; do
     $PYTHON -m benchmarks.gpu_pipeline --engine $engine --model "$MODEL" --train "$TRAIN" --test "$TEST" \
-      --home "$WORK/$engine" --out "$OUT/gpu-$engine.json" || failed=1
+      --stop-after 5 --home "$WORK/$engine" --out "$OUT/gpu-$engine.json" || failed=1
   done
 fi
 if wanted steps; then # ours against the plain script, in turns
   for path in trl-vllm unsloth trl-transformers; do
     $PYTHON -m benchmarks.steps --path $path --model "$MODEL" --data "$TRAIN" --max-tokens 512 --max-length 1024 \
-      --repeats "${REPEATS:-5}" --steps "${STEPS:-12}" --skip "${SKIP:-4}" --out "$OUT/gpu-steps-$path.json" || failed=1
+      --repeats "${REPEATS:-5}" --steps "${STEPS:-12}" --skip "${SKIP:-4}" --quickstart "${QUICKSTART:-0}" --out "$OUT/gpu-steps-$path.json" || failed=1
   done
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
