@@ -37,16 +37,21 @@ https://github.com/pydantic/monty)).
   within the limits. On a machine with secrets, do not run code of people you do not trust.
 """
 SEND = """
-element.addEventListener("change", event => {
-  if (!event.target.dataset.field) return;
-  const values = {};
-  element.querySelectorAll("[data-field]").forEach(field => {
+window.rewardForm = () => {
+  const form = element.querySelector("form"), values = {};
+  form?.querySelectorAll("[data-field]").forEach(field => {
     values[field.dataset.field] = field.type === "checkbox" ? field.checked : field.value;
   });
-  trigger("edited", {place: element.querySelector("form").dataset.place, values});
+  return {place: form?.dataset.place, values};
+};
+element.addEventListener("change", event => {
+  if (event.target.dataset.field) trigger("edited", window.rewardForm());
 });
 element.addEventListener("submit", event => event.preventDefault());
 """
+WITH_FORM = "(...given) => [...given.slice(0, -1), JSON.stringify(window.rewardForm?.() || {})]"
+"""Code is sent together with what the form holds, and the form with the code: of two changes that are under way at the
+same time, the later answer must not take back the earlier one."""
 
 
 class Editor:
@@ -55,6 +60,8 @@ class Editor:
     def __init__(self, allow_custom: bool) -> None:
         self.allow_custom = allow_custom
         self.form = gr.HTML(elem_id="reward-form", apply_default_css=False, js_on_load=SEND)
+        self.form_now = gr.Textbox("", visible="hidden", label="reward-form-now")  # filled by WITH_FORM
+        self.drawn = gr.Textbox("", visible="hidden", label="reward-drawn")  # the reward that form and code show
         with gr.Group(visible=False) as self.group:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
                                 lines=10, max_lines=30, interactive=allow_custom)  # without, it is never shown
@@ -67,10 +74,17 @@ class Editor:
     @property
     def outputs(self) -> list[Any]:
         """What `show` fills."""
-        return [self.form, self.group, self.code, self.note]
+        return [self.form, self.group, self.code, self.note, self.drawn]
+
+    def refresh(self, step: RewardsStep, place: int, drawn: str) -> list[Any]:
+        """`show`, or nothing where that reward is drawn already: somebody may be typing in it."""
+        return [gr.skip()] * len(self.outputs) if drawn == signature(step, place) else self.show(step, place)
 
     def show(self, step: RewardsStep, place: int) -> list[Any]:
         """Updates that show the reward at a place; an empty set shows nothing."""
+        return [*self._parts(step, place), signature(step, place)]
+
+    def _parts(self, step: RewardsStep, place: int) -> list[Any]:
         spec = step.functions[place] if 0 <= place < len(step.functions) else None
         if spec is None or spec.kind not in LIBRARY:
             words = "Add a reward from the library above." if spec is None else f"There is no reward «{spec.kind}»."
@@ -80,6 +94,11 @@ class Editor:
                     gr.skip(), ""]
         custom = spec.kind == "custom"
         return [form_html(spec, place), gr.update(visible=custom), spec.code or "" if custom else gr.skip(), ""]
+
+
+def signature(step: RewardsStep, place: int) -> str:
+    """The reward at a place as text; only the place where there is none."""
+    return f"{place} {step.functions[place].model_dump_json() if 0 <= place < len(step.functions) else ''}"
 
 
 def with_values(step: RewardsStep, place: int, values: Mapping[str, Any]) -> RewardsStep:

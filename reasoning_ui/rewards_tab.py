@@ -3,6 +3,8 @@
 The chosen rewards live in `shared.rewards`; every section writes it and is redrawn when it changes.
 """
 
+import contextlib
+import json
 import tempfile
 from html import escape
 from pathlib import Path
@@ -22,7 +24,7 @@ from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_bench import Bench
 from reasoning_ui.rewards_dry import DryRun
-from reasoning_ui.rewards_editor import Editor, check_html, with_values
+from reasoning_ui.rewards_editor import WITH_FORM, Editor, check_html, signature, with_values
 from reasoning_ui.rewards_html import note, set_html
 from reasoning_ui.shared import Shared, data_step, guard, rewards_step
 
@@ -97,14 +99,17 @@ class _Builder:
             button.click(guard(self._acting(act)), [s.rewards, self.place], shown, **QUIET)
         self.list.input(lambda now, place: [place, *editor.show(rewards_step(now), _place(place))],
                         [s.rewards, self.list], [self.place, *editor.outputs], **QUIET)
-        editor.form.edited(_store_form, s.rewards, [s.rewards, editor.note], **QUIET)
-        coded = [s.rewards, s.data, self.place, editor.code], [s.rewards, editor.note]
-        editor.code.input(_store_code, *coded, trigger_mode="always_last", **QUIET)
-        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(_store_code, *coded, **QUIET)
+        stored = [s.rewards, editor.note, editor.drawn]
+        in_turn = {"concurrency_id": "reward-editor", "concurrency_limit": 1, **QUIET}  # the later answer knows more
+        editor.form.edited(_store_form, [s.rewards, editor.code], stored, trigger_mode="multiple", **in_turn)
+        coded = [s.rewards, s.data, self.place, editor.code, editor.form_now], stored
+        editor.code.input(_store_code, *coded, js=WITH_FORM, trigger_mode="always_last", **in_turn)
+        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(
+            _store_code, *coded, js=WITH_FORM, **in_turn)
         gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
         gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data, self.place],
               [self.table, self.list], trigger_mode="always_last", **QUIET)
-        s.timer.open_rewards(self.reload, [s.tab, s.rewards, s.data, self.place], self.outputs,
+        s.timer.open_rewards(self.reload, [s.tab, s.rewards, s.data, self.place, editor.drawn], self.outputs,
                              trigger_mode="always_last", **QUIET)
 
     def _allowed(self, kind: str) -> str:
@@ -139,13 +144,13 @@ class _Builder:
         """What `reload` fills."""
         return [self.table, self.list, *self.combining, *self.editor.outputs]
 
-    def reload(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
-        """Everything, drawn again from the shared choice; skipped while another tab is open."""
+    def reload(self, here: str, now: str, data: str, place: str | None, drawn: str = "") -> list[Any]:
+        """What other tabs changed, drawn again from the shared choice; skipped while another tab is open."""
         if here != "rewards":
             return [gr.skip()] * len(self.outputs)
         step = rewards_step(now)
         return [*self._redraw(here, now, data, place), step.combine, step.scale,
-                *self.editor.show(step, min(_place(place), max(0, len(step.functions) - 1)))]
+                *self.editor.refresh(step, min(_place(place), max(0, len(step.functions) - 1)), drawn)]
 
 
 class _Files:
@@ -217,27 +222,34 @@ def _place(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _store_form(now: str, event: gr.EventData) -> list[Any]:
+def _store_form(now: str, code: str, event: gr.EventData) -> list[Any]:
     """What the form holds, when it is right; otherwise why not, beside it."""
     sent = event._data if isinstance(event._data, dict) else {}
-    step = rewards_step(now)
+    step, place = rewards_step(now), _place(str(sent.get("place", "")))
     try:
-        new = with_values(step, _place(str(sent.get("place", ""))), dict(sent.get("values") or {}))
+        new = with_values(step, place, dict(sent.get("values") or {}))
+        if new.functions[place].kind == "custom":
+            new = state.changed(new, place, code=code)
     except RewardError as error:
-        return [gr.skip(), note(f"Not taken over: {error}", "bad")]
-    return [new.model_dump_json() if new != step else gr.skip(), ""]
+        return [gr.skip(), note(f"Not taken over: {error}", "bad"), gr.skip()]
+    return [new.model_dump_json() if new != step else gr.skip(), "", signature(new, place)]
 
 
-def _store_code(now: str, data: str, place: str | None, code: str) -> list[Any]:
-    """The code as it is typed, and what the check says about it."""
+def _store_code(now: str, data: str, place: str | None, code: str, form: str) -> list[Any]:
+    """The code as it is typed, and what the check says about it. A form that is wrong says so itself."""
     step, i = rewards_step(now), _place(place)
     if i >= len(step.functions) or step.functions[i].kind != "custom":
-        return [gr.skip()] * 2
+        return [gr.skip()] * 3
+    sent = json.loads(form or "{}")
     try:
+        if sent.get("place") == str(i):
+            with contextlib.suppress(RewardError):
+                step = with_values(step, i, dict(sent.get("values") or {}))
         new = state.changed(step, i, code=code)
     except RewardError as error:
-        return [gr.skip(), note(f"Not taken over: {error}", "bad")]
-    return [new.model_dump_json(), check_html(new.functions[i], state.scheme_for(data_step(data)))]
+        return [gr.skip(), note(f"Not taken over: {error}", "bad"), gr.skip()]
+    checked = check_html(new.functions[i], state.scheme_for(data_step(data)))
+    return [new.model_dump_json(), checked, signature(new, i)]
 
 
 def _store_combining(now: str, combine: str, scale: str) -> str:

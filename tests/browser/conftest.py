@@ -22,6 +22,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
+HOLD = """const ask = window.fetch; window.answers = Promise.resolve();
+window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };
+window.hold = () => { window.answers = new Promise(done => { window.answerNow = done; }); };"""
+"""An init script: from `hold()` until `answerNow()`, no answer of the app reaches the page."""
 HOW = ("no Chromium or Chrome was found: `apt-get install chromium`, or `python -m playwright install chromium`, or "
        "set CHROMIUM to its path")
 

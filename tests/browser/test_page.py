@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from pipeline import jobs
 from pipeline.studio_home import StudioHome
+from tests.browser.conftest import HOLD
 
 JOBS = Path(__file__).resolve().parents[1] / "jobs"
 TABS = ["Start", "Data", "Rewards", "Train", "Live", "Compare", "Export", "Runs"]
@@ -103,11 +104,6 @@ def test_settings_that_are_left_or_made_empty_are_not_set(page: Any, app_url: st
     values = json.loads(recipe.input_value())
     assert {values[step][name] for step, name in empty} == {None}
     expect(page.locator("#review-problems")).not_to_contain_text("Change this")
-
-
-HOLD = """const ask = window.fetch; window.answers = Promise.resolve();
-window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };
-window.hold = () => { window.answers = new Promise(done => { window.answerNow = done; }); };"""
 
 
 def test_a_tab_that_is_clicked_while_the_page_loads_stays_the_open_one(page: Any, app_url: str) -> None:

@@ -14,6 +14,7 @@ from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
 from reasoning_ui.rewards_html import signed
 from reasoning_ui.rewards_state import from_yaml
+from tests.browser.conftest import HOLD
 
 CODE = "def score(completion, reference, prompt): return len(completion) / 1000, 'its length'"
 FAILING = "def score(completion, reference, prompt): return 1 / (len(completion) % 2)"  # on every other length
@@ -108,11 +109,10 @@ def test_a_set_is_composed_changed_and_kept(page: Any, app_url: str, tmp_path: P
 
 def test_a_text_typed_before_the_first_drawing_stays_until_it_is_used(page: Any, app_url: str) -> None:
     """The app's answers are held back from before the tab opens until YAML is typed; later drawings leave it, too."""
-    page.add_init_script("""const ask = window.fetch; window.answers = Promise.resolve();
-        window.fetch = async (...what) => { const found = await ask(...what); await window.answers; return found; };""")
+    page.add_init_script(HOLD)
     page.goto(app_url)
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=60_000)
-    page.evaluate("() => { window.answers = new Promise(done => { window.answerNow = done; }); }")
+    page.evaluate("() => window.hold()")
     open_tab(page, "Rewards")
     yaml, table = page.locator("#reward-yaml textarea"), page.locator("#reward-set")
     yaml.fill("- kind: nonsense\n")
@@ -132,6 +132,36 @@ def test_a_text_typed_before_the_first_drawing_stays_until_it_is_used(page: Any,
     yaml.fill("")
     yaml.press("Tab")
     expect(yaml).to_have_value(re.compile("says it"))
+
+
+def test_what_is_typed_while_answers_are_under_way_is_kept_and_trained(page: Any, app_url: str) -> None:
+    """Weight, name and code changed one after the other with every answer held back; then code typed into the tab that
+    has just been opened: the editor shows it still, and the choice holds all of it."""
+    page.add_init_script(HOLD)
+    open_rewards(page, app_url)
+    choose(page, "#reward-kind", "Custom: Custom Python")
+    page.locator("#reward-add").click()
+    expect(page.locator("#reward-form")).to_contain_text("Empty takes «custom»")
+    page.evaluate("() => window.hold()")
+    page.locator("#reward-weight").fill("7")
+    write_code(page, CODE)
+    page.locator("#reward-name").fill("length")
+    page.locator("#reward-name").press("Tab")
+    page.evaluate("() => window.answerNow()")
+    choice = page.locator("#shared-rewards").locator("input, textarea")
+    expect(choice).to_have_value(re.compile('"name":"length".*"weight":7.0.*its length'))
+    expect(page.locator("#reward-set")).to_contain_text("length")
+
+    open_tab(page, "Data")
+    page.wait_for_function("document.body.dataset.tab === 'data'")
+    page.evaluate("() => window.hold()")
+    open_tab(page, "Rewards")
+    page.wait_for_function("document.body.dataset.tab === 'rewards'")
+    write_code(page, CODE.replace("1000", "2000"))
+    page.evaluate("() => window.answerNow()")
+    expect(choice).to_have_value(re.compile('"name":"length".*"weight":7.0.*/ 2000'))
+    expect(page.locator("#reward-note")).to_contain_text("The code works")
+    expect(page.locator("#reward-code")).to_contain_text("/ 2000")
 
 
 def test_a_phone_shows_the_tab_in_its_width(chromium: Any, app_url: str) -> None:
