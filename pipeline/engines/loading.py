@@ -118,7 +118,11 @@ def trainable_share(model: torch.nn.Module) -> tuple[int, int]:
 
 
 def tune_threads(model: torch.nn.Module) -> None:
-    """On a CPU, one thread for models under 10M parameters: more only wait for each other."""
+    """On a CPU, one thread for models under 10M parameters.
+
+    Two are a quarter faster on two idle cores, but beside one busy program they wait for each other and take more than
+    twice as long (docs/benchmarks.md).
+    """
     if device() == "cpu" and sum(p.numel() for p in model.parameters()) < 10_000_000:
         torch.set_num_threads(1)
 
