@@ -17,11 +17,12 @@ JOBS = Path(__file__).resolve().parents[1] / "jobs"
 
 @pytest.fixture(scope="module")
 def space(start_app: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, StudioHome]]:
-    """The app as on a Space, with the fake stages of tests/jobs; afterwards nothing runs in its home."""
+    """The app as on a Space, with the fake stages of tests/jobs, slow enough to outlast a busy machine; afterwards
+    nothing runs in its home."""
     home = StudioHome(tmp_path_factory.mktemp("space-home"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("SPACE_ID", "carla/space"), ("REASONING_STUDIO_STAGES", "fake_stages"),
-                            ("PYTHONPATH", str(JOBS)), ("CUDA_VISIBLE_DEVICES", ""), ("FAKE_STEP_SECONDS", "0.3")):
+                            ("PYTHONPATH", str(JOBS)), ("CUDA_VISIBLE_DEVICES", ""), ("FAKE_STEP_SECONDS", "5")):
             patch.setenv(name, value)
         url = start_app(home.path)
     yield url, home
