@@ -147,6 +147,6 @@ def test_ctrl_c_stops_the_run_with_a_checkpoint_and_exits_with_one(home: StudioH
     card = until(lambda: jobs.list_runs(home))[0]
     until(lambda: jobs.state(home, card.id).stage == "grpo")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=90)
     assert process.returncode == 1 and json.loads(out)["state"] == "stopped"
     assert list(home.run(card.id).checkpoints("grpo").iterdir())
