@@ -196,7 +196,8 @@ class _Files:
             used.failure(None, js=drafts.YAML_REFUSED, **QUIET)
         fill: dict[str, Any] = {"inputs": self.drawn, "outputs": self.text, "js": drafts.FILL_YAML, **QUIET}
         gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.drawn, self.save],
-              trigger_mode="always_last", **QUIET).then(None, **fill)
+              trigger_mode="always_last", **QUIET)
+        self.drawn.change(None, **fill)  # a `then` may run before the page has taken over what was answered
         self.text.blur(None, **fill)
 
 

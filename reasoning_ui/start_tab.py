@@ -28,6 +28,10 @@ you can close this page meanwhile.
 OWN = """
 ### Then use your own
 """
+TO_COMPARE = """(run, here) => run && ["live", "start"].includes(here)
+  ? {selected: "compare", __type__: "update"} : undefined"""
+"""Opens Compare for whoever still watches, once for each run: two ticks may both find that it has ended."""
+
 STEPS = (("data", "1. Data", "Choose questions with answers, or upload a file. See them as the model will."),
          ("rewards", "2. Rewards", "Say what a good answer is, and try it on a text."),
          ("train", "3. Train", "Choose a model, look over the settings, start."),
@@ -53,8 +57,9 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     followed = shared.extras["followed"]
     outputs = [shared.run, followed, shared.tabs, shared.model, shared.data, shared.rewards, shared.training]
     start.click(guard(lambda: start_demo(shared)), None, outputs, concurrency_limit=1, api_visibility="private")
-    shared.timer.tick(lambda run, here: finish(shared, run, here), [followed, shared.tab], [followed, shared.tabs],
-                      **QUIET)
+    arrived = gr.Textbox("", visible="hidden", label="arrived", interactive=True)  # the last run that was followed home
+    shared.timer.tick(lambda run: finish(shared, run), followed, [followed, arrived], **QUIET)
+    arrived.change(None, [arrived, shared.tab], shared.tabs, js=TO_COMPARE, **QUIET)
 
 
 def start_demo(shared: Shared) -> tuple[object, ...]:
@@ -76,14 +81,12 @@ def demo_in(home: StudioHome) -> str | None:
     return None
 
 
-def finish(shared: Shared, run: str, here: str) -> tuple[object, object]:
-    """When the run that this page started is done, stopped and resumed or not, open Compare for whoever watches it."""
+def finish(shared: Shared, run: str) -> tuple[object, object]:
+    """When the run that this page started is done, stopped and resumed or not: nothing to follow, and its id."""
     if not run:
         return gr.skip(), gr.skip()
     try:
         state = jobs.state(shared.home, run).state
     except StudioError:
         return "", gr.skip()
-    if state != "finished":
-        return gr.skip(), gr.skip()
-    return "", go_to("compare") if here in ("live", "start") else gr.skip()
+    return ("", run) if state == "finished" else (gr.skip(), gr.skip())
