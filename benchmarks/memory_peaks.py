@@ -9,6 +9,7 @@ sequence length, so problems of `--data` are joined until they do. Nothing else 
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.steps import processes_of
 from pipeline import jobs
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.errors import StudioError
@@ -29,7 +31,6 @@ from pipeline.memory import estimates
 from pipeline.model_facts import read_facts
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
-from pipeline.run_queue import MARK
 from pipeline.studio_home import StudioHome
 
 STAGES = {"SFT": "sft", "GRPO": "grpo"}
@@ -65,12 +66,9 @@ def _gpu_gib() -> float:
 def _processes_gib(home: StudioHome) -> float:
     """The largest process of the run: the one that trains; the keeper and the reward processes are not estimated."""
     sizes = [0]
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").startswith(f"{home.path}|"):
-                sizes.append(process.memory_info().rss)
-        except psutil.Error:
-            continue
+    for process in processes_of(home):
+        with contextlib.suppress(psutil.Error):
+            sizes.append(process.memory_info().rss)
     return max(sizes) / GIB
 
 

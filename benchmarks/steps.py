@@ -3,34 +3,42 @@
     python -m benchmarks.steps --path cpu --out docs/results/steps_cpu.json
     python -m benchmarks.steps --path trl-vllm --model FOLDER --data train.jsonl --out docs/results/steps_trl_vllm.json
 
-Plain and ours take turns, each a process of its own, `--repeats` times. Of each process the first steps are left out
-(compiling, warming up) and the median of the others counts. Printed: the geometric mean of ours / plain over the pairs
-with its 95 % interval (Student's t on the logarithms), for seconds a step and for tokens a second; the latter does not
-depend on how long the sampled answers happened to be. Nothing else may use the machine meanwhile.
+Both are started, one after the other, and run their first steps (compiling, warming up), which do not count. Then they
+take turns of a few steps, `--repeats` times: all processes of the side that waits are stopped by a signal, so that it
+holds its memory and does nothing. The step in which a side was stopped does not count. A step lasts from the end of the
+one before to its own end. Printed: the geometric mean of ours / plain over the rounds with its 95 % interval (Student's
+t on the logarithms), for the median seconds a step and for tokens a second; the latter does not depend on how long the
+sampled answers happened to be. Nothing else may use the machine meanwhile.
 
 With `--quickstart N`, in the first N rounds the plain script also runs as its quickstart has it: 8 answers at a time,
-accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is the first process of all, so its
-first start is the one with cold compile caches.
+accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is started first of all, so its start
+is the one with cold compile caches; with `--again` it is started once more at the end, with warm ones.
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 from scipy import stats
 
 from pipeline import jobs
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
+from pipeline.run_queue import MARK
 from pipeline.studio_home import StudioHome
 
 HERE = Path(__file__).resolve().parent
@@ -45,22 +53,61 @@ PATHS = {  # script, its options, what the recipe's model step says
 MEASURES = ("step_seconds", "tokens_per_second")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What one process needed: median seconds a step after the warm-up, tokens a second over the same steps."""
+class Seen(NamedTuple):
+    """What a side has done so far."""
 
-    step_seconds: float
-    tokens_per_second: float
-    start_seconds: float  # from the start of the process to the end of its first step
-    steps: list[float]
+    ends: list[float]  # Unix time of the end of each step
+    tokens: list[float]  # of all answers of each step
+    start_seconds: float  # from the start of its GRPO (plain: of its process) to the end of its first step
 
 
-def timing(steps: list[float], tokens: list[float], skip: int, start: float) -> Timing:
-    """`steps` in seconds, `tokens` per step (all answers), both in order; `skip` first ones are left out."""
-    counted = steps[skip:]
-    if not counted:
-        raise SystemExit(f"only {len(steps)} steps were recorded and {skip} are left out: give --steps a larger number")
-    return Timing(statistics.median(counted), sum(tokens[skip:]) / sum(counted), start, [round(s, 3) for s in steps])
+@dataclass
+class Side:
+    """One of those that take turns: `look` says what it has done, None before its first step."""
+
+    name: str
+    look: Callable[[], Seen | None]
+    processes: Callable[[], list[psutil.Process]]
+    problem: Callable[[], str | None]
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def reach(self, steps: int, deadline: float) -> Seen:
+        """Wait until this many steps are done."""
+        while (seen := self.look()) is None or len(seen.ends) < steps:
+            if (why := self.problem()) is not None:
+                raise SystemExit(f"{self.name}: {why}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self.name} did not reach step {steps} in time")
+            time.sleep(0.02)
+        return seen
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def turn(self, steps: int, deadline: float) -> None:
+        """Go on for one step that does not count and `steps` that do."""
+        seen = self.look()
+        done = len(seen.ends) if seen else 0
+        self.signal(signal.SIGCONT)
+        try:
+            self.rounds.append(timing(self.reach(done + 1 + steps, deadline), done, steps))
+        finally:
+            self.signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Kill it: nothing that comes after is of interest."""
+        self.signal(signal.SIGKILL)
+
+
+def timing(seen: Seen, done: int, steps: int) -> dict[str, float]:
+    """Median seconds a step and tokens a second of `steps` steps, of which the first is the second one after `done`."""
+    ends = seen.ends[done:done + steps + 1]
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
+    return {"step_seconds": statistics.median(seconds),
+            "tokens_per_second": sum(seen.tokens[done + 1:done + 1 + steps]) / sum(seconds)}
 
 
 def ratio(ours: list[float], plain: list[float]) -> dict[str, float]:
@@ -72,31 +119,35 @@ def ratio(ours: list[float], plain: list[float]) -> dict[str, float]:
     return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half), "pairs": len(logs)}
 
 
-def ratios(pairs: list[dict[str, Any]], other: str) -> dict[str, dict[str, float]]:
-    """Ours over the other side, for each of MEASURES."""
-    return {name: ratio([pair["ours"][name] for pair in pairs], [pair[other][name] for pair in pairs])
-            for name in MEASURES}
+def ratios(ours: Side, other: Side) -> dict[str, dict[str, float]]:
+    """Ours over the other side in the rounds that both had, for each of MEASURES."""
+    both = list(zip(ours.rounds, other.rounds, strict=False))
+    return {name: ratio([mine[name] for mine, _ in both], [its[name] for _, its in both]) for name in MEASURES}
 
 
-def quickstart(args: argparse.Namespace, work: Path, number: int) -> Timing:
-    """One run of the plain script with 8 answers at a time, as TRL's default has it."""
-    return plain(argparse.Namespace(**{**vars(args), "accumulation": args.batch // 8}), work, number, "quickstart")
-
-
-def plain(args: argparse.Namespace, work: Path, number: int, name: str = "plain") -> Timing:
-    """One run of the plain script."""
+def plain(args: argparse.Namespace, work: Path, name: str = "plain") -> Side:
+    """The plain script, started; as `quickstart` with 8 answers at a time, as TRL's default has it."""
     script, options, _ = PATHS[args.path]
-    out = work / f"{name}-{number}.json"
+    out, log = work / f"{name}.json", work / f"{name}.log"
+    accumulation = args.batch // 8 if name == "quickstart" else args.accumulation
     command = [sys.executable, str(HERE / "plain" / script), *options, "--model", args.model, "--data", args.data,
-               "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--generations",
+               "--out", str(out), "--steps", "1000", "--batch", str(args.batch), "--generations",
                str(args.generations), "--max-tokens", str(args.max_tokens), "--max-length", str(args.max_length),
-               "--accumulation", str(args.accumulation), "--vllm-share", str(args.vllm_share), "--rank", str(args.rank)]
-    with open(work / f"{name}-{number}.log", "w") as log:
-        subprocess.run(command, check=True, cwd=work, stdout=log, stderr=log, timeout=args.limit_seconds)
-    found = json.loads(out.read_text())
-    answers = args.batch
-    return timing(found["step_seconds"], [mean * answers for mean in found["mean_tokens"]], args.skip,
-                  found["load_seconds"] + found["step_seconds"][0])
+               "--accumulation", str(accumulation), "--vllm-share", str(args.vllm_share), "--rank", str(args.rank)]
+    with open(log, "w") as file:
+        running = subprocess.Popen(command, cwd=work, stdout=file, stderr=file)
+
+    def look() -> Seen | None:
+        if not out.exists():
+            return None
+        found = json.loads(out.read_text())
+        return Seen(found["ends"], [mean * args.batch for mean in found["mean_tokens"]],
+                    found["load_seconds"] + found["step_seconds"][0])
+
+    def processes() -> list[psutil.Process]:
+        return [whole := psutil.Process(running.pid), *whole.children(recursive=True)]
+
+    return Side(name, look, processes, lambda: log.read_text()[-3000:] if running.poll() is not None else None)
 
 
 def recipe(args: argparse.Namespace) -> Recipe:
@@ -111,34 +162,40 @@ def recipe(args: argparse.Namespace) -> Recipe:
                  "split": {"sft": 0, "grpo": 900, "validation": 0, "test": 1}},
         "lora": {"rank": args.rank, "alpha": 2 * args.rank, "gradient_checkpointing": True},
         "sft": {"enabled": False}, "evaluate": {"enabled": False},
-        "grpo": {"steps": args.steps + 100, "batch_size": args.batch // args.accumulation,
+        "grpo": {"steps": 1000, "batch_size": args.batch // args.accumulation,
                  "accumulation": args.accumulation, "num_generations": args.generations,
                  "max_completion_tokens": args.max_tokens,
                  "learning_rate": 5e-6, "max_grad_norm": 1.0, "save_every": 10_000}})
 
 
-def ours(args: argparse.Namespace, work: Path, number: int) -> Timing:
-    """One run of our pipeline through the worker, stopped after its last step: what comes after GRPO is not timed."""
-    home = StudioHome(work / f"home-{number}")
+def ours(args: argparse.Namespace, work: Path, name: str = "ours") -> Side:
+    """Our pipeline through the worker, started."""
+    home = StudioHome(work / f"home-{name}")
     run_id = jobs.start(home, recipe(args))
-    deadline, asked = time.monotonic() + args.limit_seconds, False
-    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted", "stopped"):
-        if time.monotonic() > deadline:
-            jobs.stop(home, run_id)
-            raise SystemExit("our pipeline did not finish in time")
-        if not asked and now.stage == "grpo" and (now.done or 0) >= args.steps:
-            jobs.stop(home, run_id)
-            asked = True
-        time.sleep(0.2)
-    folder = home.run(run_id)
-    if now.state not in ("finished", "stopped"):
-        raise SystemExit(f"{now.reason} {now.remedy}\n{folder.log.read_text()[-3000:]}")
-    reader = RunReader(folder)
-    steps = [row for row in reader.metric("time/step_seconds") if row["stage"] == "grpo"][:args.steps]
-    means = [row["value"] for row in reader.metric("completion/mean_tokens") if row["stage"] == "grpo"][:args.steps]
-    began = next(row["started"] for row in reader.stages() if row["name"] == "grpo")
-    return timing([row["value"] for row in steps], [mean * args.batch for mean in means], args.skip,
-                  steps[0]["time"] - began)
+
+    def look() -> Seen | None:
+        reader = RunReader(home.run(run_id))
+        means = [row["value"] for row in reader.metric("completion/mean_tokens") if row["stage"] == "grpo"]
+        ends = [row["time"] for row in reader.metric("time/step_seconds") if row["stage"] == "grpo"][:len(means)]
+        began = [row["started"] for row in reader.stages() if row["name"] == "grpo"]
+        return Seen(ends, [mean * args.batch for mean in means], ends[0] - began[0]) if ends else None
+
+    def problem() -> str | None:
+        now = jobs.state(home, run_id)
+        over = now.state in ("finished", "failed", "interrupted", "stopped")
+        return f"{now.reason} {now.remedy}\n{home.run(run_id).log.read_text()[-3000:]}" if over else None
+
+    return Side(name, look, lambda: processes_of(home), problem)
+
+
+def processes_of(home: StudioHome) -> list[psutil.Process]:
+    """The worker of a home's run and all that it started."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK, "").startswith(f"{home.path}|"):
+                found.append(process)
+    return found
 
 
 def demo_rows(folder: Path) -> str:
@@ -153,31 +210,69 @@ def demo_rows(folder: Path) -> str:
 
 
 def main() -> None:
-    """Alternate, print the ratios, write everything."""
+    """Start, take turns, print the ratios, write everything after each round."""
     args = _arguments()
     work = Path(tempfile.mkdtemp(prefix="steps-"))
     if args.path == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     args.data = str(Path(args.data).resolve()) if args.data else demo_rows(work)
-    pairs: list[dict[str, Any]] = []
-    for number in range(args.repeats):
-        sides = [ours, plain] if number % 2 == 0 else [plain, ours]  # neither always runs on a warmer machine
-        sides += [quickstart] * (number < args.quickstart)
-        done = {side.__name__: side(args, work, number) for side in sides}
-        pairs.append({name: vars(value) for name, value in done.items()})
-        for name, value in sorted(done.items()):
-            print(f"pair {number + 1}, {name}: {value.step_seconds:.3f} s a step, {value.tokens_per_second:,.0f} "
-                  f"tokens/s, first step after {value.start_seconds:.0f} s", flush=True)
-        result = {"path": args.path, "settings": vars(args), "pairs": pairs, **ratios(pairs, "plain")}
-        if args.quickstart:
-            result["against_quickstart"] = ratios(pairs[:args.quickstart], "quickstart")
-        if args.out:
-            Path(args.out).write_text(json.dumps(result, indent=1))
-    for other, found in (("plain", result), ("quickstart", result.get("against_quickstart", {}))):
-        for name in MEASURES:
-            if name in found:
-                print(f"{name}: ours / {other} = {found[name]['ratio']:.3f}, "
-                      f"95 % interval {found[name]['low']:.3f} to {found[name]['high']:.3f}")
+    deadline = time.monotonic() + args.limit_seconds
+    sides: list[Side] = []
+    result: dict[str, Any] = {"path": args.path, "settings": vars(args), "sides": {}}
+    try:
+        for name in ("ours", "plain", *(["quickstart"] if args.quickstart else [])):
+            sides.append(_started(args, work, name, deadline))
+            sides[-1].signal(signal.SIGSTOP)
+        for number in range(args.repeats):
+            taking = sides[:2] if number % 2 == 0 else sides[1::-1]  # neither always runs on a warmer machine
+            for side in taking + sides[2:] * (number < args.quickstart):
+                side.turn(args.steps, deadline)
+                print(f"round {number + 1}, {side.name}: " + _words(side.rounds[-1]), flush=True)
+            result |= _found(sides)
+            _write(args, result)
+    finally:
+        for side in sides:
+            side.end()
+    for other, measures in result["ours_over"].items():
+        for name, found in measures.items():
+            print(f"{name}: ours / {other} = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to "
+                  f"{found['high']:.3f}")
+    if args.again:
+        again = _started(args, work, "again", deadline, 1)
+        result["start_seconds_again"] = again.reach(1, deadline).start_seconds
+        again.end()
+        _write(args, result)
+
+
+def _started(args: argparse.Namespace, work: Path, name: str, deadline: float, steps: int | None = None) -> Side:
+    """A side that has done its first steps."""
+    side = ours(args, work, name) if name in ("ours", "again") else plain(args, work, name)
+    try:
+        seen = side.reach(steps or args.skip, deadline)
+    except SystemExit:
+        side.end()
+        raise
+    steps_taken = [seen.start_seconds, *(after - before for before, after in itertools.pairwise(seen.ends))]
+    print(f"{name}: first step after {steps_taken[0]:.0f} s, then {[round(s, 1) for s in steps_taken[1:]]}", flush=True)
+    return side
+
+
+def _found(sides: list[Side]) -> dict[str, Any]:
+    """All that was measured so far, as it is written."""
+    told = {}
+    for side in sides:
+        seen = side.look()
+        told[side.name] = {"rounds": side.rounds, **(seen._asdict() if seen else {})}
+    return {"sides": told, "ours_over": {other.name: ratios(sides[0], other) for other in sides[1:]}}
+
+
+def _words(found: dict[str, float]) -> str:
+    return f"{found['step_seconds']:.3f} s a step, {found['tokens_per_second']:,.0f} tokens/s"
+
+
+def _write(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    if args.out:
+        Path(args.out).write_text(json.dumps(result, indent=1))
 
 
 def _arguments() -> argparse.Namespace:
@@ -186,9 +281,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=str(HERE.parent / "assets" / "tiny-reasoner"))
     parser.add_argument("--data", help="JSONL with question and answer as in GSM8K (default: the bundled problems)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=4, help="steps that count in each turn")
+    parser.add_argument("--again", action="store_true", help="start ours once more, with warm caches")
     parser.add_argument("--quickstart", type=int, default=0, help="rounds in which the quickstart's batch runs too")
-    parser.add_argument("--skip", type=int, default=4)
+    parser.add_argument("--skip", type=int, default=4, help="first steps of each side, which do not count")
     parser.add_argument("--batch", type=int, default=64, help="answers per optimizer step")
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--generations", type=int, default=8)
@@ -196,7 +292,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--vllm-share", type=float, default=0.3)
-    parser.add_argument("--limit-seconds", type=float, default=600)
+    parser.add_argument("--limit-seconds", type=float, default=3600, help="for everything")
     parser.add_argument("--out")
     return parser.parse_args()
 

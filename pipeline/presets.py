@@ -1,22 +1,38 @@
 """Recipes for common starts, beside the general defaults and the demo."""
 
-from pipeline.recipe import DataStep, EvaluateStep, GrpoStep, LoraStep, ModelStep, Recipe, SftStep, Split
+from pipeline.recipe import (
+    DataStep,
+    EvaluateStep,
+    GrpoStep,
+    LoraStep,
+    ModelStep,
+    Recipe,
+    RewardSpec,
+    RewardsStep,
+    SftStep,
+    Split,
+)
 
 
 def gsm8k_recipe(seed: int = 1, model: str = "HuggingFaceTB/SmolLM2-135M-Instruct") -> Recipe:
     """A model of 100 to 500 million parameters on GSM8K (https://arxiv.org/abs/2110.14168), on one GPU.
 
     Such a model answers few of these questions: most groups of 8 answers would hold no right one and teach nothing, so
-    groups are of 16, and 8 of them make a learning step. SFT is a warm-up: 2,000 worked solutions, seen twice.
+    groups are of 16, and 16 of them make a learning step. Only right answers and the format are rewarded: a reward for
+    near numbers would speak in many more groups than the right answers do, and drown them. A little less variety than
+    the model's own (temperature 0.8) finds more right answers. SFT is a warm-up: 3,000 worked solutions, seen twice.
     """
     return Recipe(
         name=f"GSM8K, small model (seed {seed})",
         seed=seed,
         model=ModelStep(source=model, max_length=768, gpu_memory_share=0.3),
-        data=DataStep(source="gsm8k", split=Split(sft=2000, grpo=4000, validation=200, test=0)),
-        lora=LoraStep(rank=32, alpha=64),
+        data=DataStep(source="gsm8k", split=Split(sft=3000, grpo=4000, validation=200, test=0)),
+        lora=LoraStep(rank=32, alpha=64, gradient_checkpointing=False),
         sft=SftStep(learning_rate=1e-3, batch_size=32, epochs=2.0, eval_every=50, save_every=100),
-        grpo=GrpoStep(learning_rate=1e-4, steps=80, num_generations=16, batch_size=64, accumulation=2,
-                      max_completion_tokens=256, eval_every=20, eval_rows=200, save_every=40),
+        rewards=RewardsStep(functions=[
+            RewardSpec(kind="math_equal", name="accuracy", weight=2.0),
+            RewardSpec(kind="format_exact", name="format", parameters={"right": 1.0})]),
+        grpo=GrpoStep(learning_rate=2e-4, steps=130, num_generations=16, batch_size=64, accumulation=4,
+                      max_completion_tokens=256, temperature=0.8, eval_every=26, eval_rows=200, save_every=65),
         evaluate=EvaluateStep(),
     )

@@ -4,15 +4,29 @@ import math
 
 import pytest
 
-from benchmarks.steps import HERE, PATHS, ratio, timing
+from benchmarks.steps import HERE, PATHS, Seen, Side, ratio, ratios, timing
 
 
-def test_the_first_steps_are_left_out_and_tokens_count_over_the_same_steps() -> None:
-    """Steps 9, 1, 3, 2 s without the first: median 2 s; 60 + 90 + 30 tokens in 6 s are 30 a second."""
-    found = timing([9.0, 1.0, 3.0, 2.0], [500.0, 60.0, 90.0, 30.0], skip=1, start=12.0)
-    assert (found.step_seconds, found.tokens_per_second, found.start_seconds) == (2.0, 30.0, 12.0)
-    with pytest.raises(SystemExit, match="only 4 steps"):
-        timing([9.0, 1.0, 3.0, 2.0], [1.0] * 4, skip=4, start=0.0)
+def test_the_step_in_which_a_side_waited_does_not_count() -> None:
+    """Two steps were done, the third was stopped in the middle; the next three take 1, 3 and 2 s: median 2 s; their
+    60 + 90 + 30 tokens in 6 s are 30 a second."""
+    seen = Seen([10.0, 19.0, 119.0, 120.0, 123.0, 125.0], [7.0, 500.0, 8.0, 60.0, 90.0, 30.0], 12.0)
+    assert timing(seen, 2, 3) == {"step_seconds": 2.0, "tokens_per_second": 30.0}
+
+
+def test_a_side_that_joins_some_rounds_is_compared_in_those() -> None:
+    def side(*seconds: float) -> Side:
+        return Side("", lambda: None, list, lambda: None,
+                    [{"step_seconds": s, "tokens_per_second": 60 / s} for s in seconds])
+
+    found = ratios(side(1.0, 1.0, 9.0), side(2.0, 2.0))
+    assert (found["step_seconds"]["ratio"], found["step_seconds"]["pairs"]) == (pytest.approx(0.5), 2)
+    assert found["tokens_per_second"]["ratio"] == pytest.approx(2.0)
+
+
+def test_a_side_that_ended_is_told_at_once() -> None:
+    with pytest.raises(SystemExit, match="plain: no such model"):
+        Side("plain", lambda: None, list, lambda: "no such model").reach(1, deadline=math.inf)
 
 
 def test_the_ratio_is_a_geometric_mean_with_students_interval() -> None:

@@ -54,23 +54,29 @@ def answer_reward(completions, answer, **kwargs):
 
 
 class Clock(TrainerCallback):
-    """Seconds of each optimizer step and the tokens seen so far."""
+    """After each optimizer step writes its end (Unix time), its seconds and the mean tokens of its answers."""
 
-    def __init__(self):
-        self.born, self.steps, self.tokens, self.lengths = time.time(), [], [], []
+    def __init__(self, path, started):
+        self.path, self.started, self.found = Path(path), started, {"ends": [], "step_seconds": [], "mean_tokens": []}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.found["load_seconds"] = time.time() - self.started
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.began = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.steps.append(time.perf_counter() - self.began)
-        print(f"step {state.global_step}: {self.steps[-1]:.2f} s", flush=True)
+        self.found["ends"].append(time.time())
+        self.found["step_seconds"].append(time.perf_counter() - self.began)
+        print(f"step {state.global_step}: {self.found['step_seconds'][-1]:.2f} s", flush=True)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "completions/mean_length" in logs:
-            self.lengths.append(logs["completions/mean_length"])
+            self.found["mean_tokens"].append(logs["completions/mean_length"])
+            self.save()
 
-    def save(self, path, **more):
-        """Write everything measured."""
-        Path(path).write_text(json.dumps({"step_seconds": self.steps, "mean_tokens": self.lengths,
-                                          "total_seconds": time.time() - self.born, **more}))
+    def save(self, **more):
+        """Everything measured so far; a reader never sees half a file."""
+        half = self.path.with_suffix(".half")
+        half.write_text(json.dumps(self.found | more))
+        half.replace(self.path)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 args = arguments()
-clock = Clock()
+clock = Clock(args.out, STARTED)
 tokenizer = AutoTokenizer.from_pretrained(args.model, padding_side="left")
 on_gpu = torch.cuda.is_available()
 model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16 if on_gpu else torch.float32)
@@ -31,6 +31,5 @@ trainer = GRPOTrainer(
         gradient_accumulation_steps=args.accumulation, num_generations=args.generations, max_steps=args.steps,
         max_completion_length=args.max_tokens, learning_rate=5e-6, bf16=on_gpu, use_cpu=not on_gpu, logging_steps=1,
         report_to="none", save_strategy="no", seed=1, **vllm))
-loaded = time.time() - STARTED
 trainer.train()
-clock.save(args.out, load_seconds=loaded, peak_gib=torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None)
+clock.save(peak_gib=torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None)

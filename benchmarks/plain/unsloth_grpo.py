@@ -25,7 +25,7 @@ if SMALL_KERNEL:
 
     rl.chunked_hidden_states_selective_log_softmax = rl.chunked_hidden_states_selective_log_softmax_recompute
 args = arguments()
-clock = Clock()
+clock = Clock(args.out, STARTED)
 model, tokenizer = FastLanguageModel.from_pretrained(
     model_name=args.model, max_seq_length=args.max_length, load_in_4bit=False, fast_inference=True,
     max_lora_rank=args.rank, gpu_memory_utilization=args.vllm_share)
@@ -40,7 +40,5 @@ trainer = GRPOTrainer(
         gradient_accumulation_steps=args.accumulation, num_generations=args.generations, max_steps=args.steps,
         max_completion_length=args.max_tokens, learning_rate=5e-6, logging_steps=1, report_to="none",
         save_strategy="no", seed=1, optim="adamw_8bit"))
-loaded = time.time() - STARTED
-print(f"loaded after {loaded:.0f} s", flush=True)
 trainer.train()
-clock.save(args.out, load_seconds=loaded, peak_gib=torch.cuda.max_memory_allocated() / 2**30)
+clock.save(peak_gib=torch.cuda.max_memory_allocated() / 2**30)
