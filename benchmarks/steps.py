@@ -78,7 +78,7 @@ class Side:
                 raise SystemExit(f"{self.name}: {why}")
             if time.monotonic() > deadline:
                 raise SystemExit(f"{self.name} did not reach step {steps} in time")
-            time.sleep(0.02)
+            time.sleep(0.1)
         return seen
 
     def signal(self, number: int) -> None:
