@@ -6,6 +6,9 @@ Every model with 16-bit and 4-bit base, two sequence lengths and both engines ru
 NVIDIA GPU the peak is what NVML says of the whole device, less what was taken before the start: it counts vLLM and the
 CUDA contexts as well. Without one it is the memory of the process that trains. The estimate is for texts that fill the
 sequence length, so problems of `--data` are joined until they do. Nothing else may use the device meanwhile.
+
+With `--parallel N` on a GPU the first combination of each engine runs alone as above, and the others N at a time. Their
+peak is the most that torch held in their process (vLLM runs in it), plus what the lone run of that engine took beside.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
 
 STAGES = {"SFT": "sft", "GRPO": "grpo"}
+OVER = ("finished", "failed", "interrupted", "stopped")
 
 
 class Peaks(threading.Thread):
@@ -99,21 +104,22 @@ def _joined(chat: ChatTokenizer, between: str, texts: Iterable[str], tokens: int
     return between.join(taken)
 
 
-def recipe(model: str, data: str, engine: str, precision: str, length: int, batch: int, steps: int) -> Recipe:
+def recipe(args: argparse.Namespace, engine: str, model: str, precision: str, length: int, data: str) -> Recipe:
     """A few steps of both stages with texts that may fill the length."""
     return Recipe.parse({
         "name": f"Memory {precision} {length}", "seed": 1,
         "model": {"source": model, "engine": engine, "precision": precision, "max_length": length,
-                  "gpu_memory_share": 0.3},
+                  "gpu_memory_share": args.vllm_share},
         "data": {"source": data, "split": {"sft": 160, "grpo": 40, "validation": 0, "test": 1}},
-        "sft": {"batch_size": batch, "max_steps": steps, "epochs": 10, "save_every": 1000, "eval_every": 1000},
-        "grpo": {"steps": steps, "batch_size": batch, "num_generations": 8, "max_completion_tokens": length // 2,
-                 "save_every": 1000},
+        "sft": {"batch_size": args.batch, "max_steps": args.steps, "epochs": 10, "save_every": 1000,
+                "eval_every": 1000},
+        "grpo": {"steps": args.steps, "batch_size": args.batch, "num_generations": 8,
+                 "max_completion_tokens": length // 2, "save_every": 1000},
         "evaluate": {"enabled": False}})
 
 
 def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
-    """One run; a row per stage with the estimate, the peak and peak / estimate."""
+    """One run up to the end of GRPO; a row per stage with the estimate, the peak of the device and torch's own."""
     hardware = detect()
     home = StudioHome(Path(tempfile.mkdtemp(prefix="memory-")))
     expected = {e.stage: e for e in estimates(wanted, read_facts(wanted.model.source), hardware)}
@@ -121,18 +127,23 @@ def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
     peaks = Peaks(home, run_id, hardware.has_gpu)
     peaks.start()
     deadline = time.monotonic() + limit_seconds
-    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted", "stopped"):
+    while (now := jobs.state(home, run_id)).state not in OVER and now.stage != "merge_grpo":
         if time.monotonic() > deadline:
-            jobs.stop(home, run_id)
+            break
         time.sleep(0.5)
     peaks.done.set()
     peaks.join()
+    for process in processes_of(home):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     reader = RunReader(home.run(run_id))
     done = {row["name"]: row["state"] for row in reader.stages()}
+    own = {stage: max((row["value"] for row in reader.metric("gpu/own_peak_gib") if row["stage"] == stage), default=0.0)
+           for stage in STAGES.values()}
     return [{"stage": title, "state": done.get(stage), "estimate_gib": round(expected[title].total_gib, 2),
              "bars": {bar.name: round(bar.gib, 3) for bar in expected[title].bars},
-             "peak_gib": round(peaks.peaks.get(stage, 0.0), 2),
-             "ratio": round(peaks.peaks.get(stage, 0.0) / expected[title].total_gib, 3), "reason": now.reason}
+             "device_gib": round(peaks.peaks.get(stage, 0.0), 3), "own_gib": round(own[stage], 3),
+             "reason": now.reason if now.state in OVER else ""}
             for title, stage in STAGES.items()]
 
 
@@ -148,19 +159,43 @@ def combinations(args: argparse.Namespace) -> list[tuple[str, str, str, int]]:
 def main() -> None:
     """All combinations, printed as they come."""
     args = _arguments()
-    rows = []
+    rows: list[dict[str, Any]] = []
     work = Path(tempfile.mkdtemp(prefix="memory-"))
-    for model, engine, precision, length in combinations(args):
-        data = args.data if args.data == "demo" else filled(args.data, model, length, work)
+    todo = combinations(args)
+    texts = {(model, length): args.data if args.data == "demo" else filled(args.data, model, length, work)
+             for model, _, _, length in todo}
+
+    def one(combination: tuple[str, str, str, int]) -> list[dict[str, Any]]:
+        model, engine, precision, length = combination
+        about = {"model": Path(model).name, "engine": engine, "precision": precision, "length": length}
         try:
-            found = measure(recipe(model, data, engine, precision, length, args.batch, args.steps), args.limit_seconds)
+            found = measure(recipe(args, engine, model, precision, length, texts[model, length]), args.limit_seconds)
         except StudioError as error:
             found = [{"stage": "", "state": "refused", "reason": str(error)}]
+        return [about | row for row in found]
+
+    def keep(found: list[dict[str, Any]], beside: dict[str, float] | None = None) -> None:
+        """Add rows; `beside` torch's own peak a stage of this engine takes so much (None: the device was watched)."""
         for row in found:
-            rows.append({"model": Path(model).name, "engine": engine, "precision": precision, "length": length, **row})
-            print(json.dumps({k: v for k, v in rows[-1].items() if k != "bars"}), flush=True)
+            if "own_gib" in row:
+                row["peak_gib"] = row["device_gib"] if beside is None else row["own_gib"] + beside[row["stage"]]
+                row["ratio"] = round(row["peak_gib"] / row["estimate_gib"], 3)
+            rows.append(row)
+            print(json.dumps({k: v for k, v in row.items() if k != "bars"}), flush=True)
         if args.out:
             Path(args.out).write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1))
+
+    for engine in args.engines:
+        first, *others = [c for c in todo if c[1] == engine]
+        keep(alone := one(first))
+        if args.parallel < 2 or not detect().has_gpu:
+            for combination in others:
+                keep(one(combination))
+            continue
+        beside = {row["stage"]: row["device_gib"] - row["own_gib"] for row in alone if "own_gib" in row}
+        with ThreadPoolExecutor(args.parallel) as pool:
+            for found in pool.map(one, others):
+                keep(found, beside)
     measured = [row["ratio"] for row in rows if row.get("state") == "finished"]
     print(f"{len(measured)} stages measured; {sum(0.85 <= r <= 1.15 for r in measured)} within 15 % of the estimate")
 
@@ -174,6 +209,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 2048])
     parser.add_argument("--half", action="store_true", help="half of the combinations, chosen evenly")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--parallel", type=int, default=1, help="combinations at a time, after one alone")
+    parser.add_argument("--vllm-share", type=float, default=0.3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--limit-seconds", type=float, default=180)
     parser.add_argument("--out")

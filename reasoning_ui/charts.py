@@ -59,7 +59,8 @@ CHARTS = (
           (("throughput/generated", "generated"), ("throughput/learnt", "learnt"))),
     Chart("gpu", "GPU use", "Share of the time in which the GPU was busy.", (("gpu/utilisation", "busy"),),
           unit="share"),
-    Chart("memory", "Memory", "GPU memory in use, all processes together.", (("gpu/memory_gib", "GPU"),), unit="gib"),
+    Chart("memory", "Memory", "GPU memory in use by all programs, and the most that this run held.",
+          (("gpu/memory_gib", "all programs"), ("gpu/own_peak_gib", "this run, at the most")), unit="gib"),
 )
 
 

@@ -64,7 +64,9 @@ def main():
         learner.zero_grad()
 
     sample = sampler()
+    print("ready to sample", flush=True)
     sampled = [seconds(lambda prompts=prompts: sample(prompts)) for prompts in rounds]
+    print("sampled", [round(s, 2) for s, _ in sampled], flush=True)
     learner = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.bfloat16 if on_gpu else torch.float32)
     learner.to("cuda" if on_gpu else "cpu")
     learner.gradient_checkpointing_enable({"use_reentrant": False})
@@ -72,6 +74,7 @@ def main():
                                                  target_modules="all-linear"))
     learner.train()
     learnt = [seconds(lambda texts=texts: learn(texts))[0] for _, texts in sampled]
+    print("learnt", [round(s, 2) for s in learnt], flush=True)
     found = {"sampling_seconds": statistics.median(s for s, _ in sampled[WARM_UP:]),
              "learning_seconds": statistics.median(learnt[WARM_UP:]), "answers": args.batch,
              "mean_tokens": statistics.mean(len(text) for _, texts in sampled for text in texts)}

@@ -245,9 +245,10 @@ GRPO_KEYS = {"learning_rate": "optim/lr", "grad_norm": "optim/grad_norm", "kl": 
 
 
 def gpu_metrics() -> dict[str, float]:
-    """Memory in use on this process's GPU (GiB), all processes together, and its utilisation where NVML tells it."""
+    """Of this process's GPU: the memory in use by all processes (GiB), the most that torch held in this one (GiB; vLLM
+    in the same process included), and the utilisation where NVML tells it."""
     free, total = torch.cuda.mem_get_info()
-    values = {"gpu/memory_gib": (total - free) / GIB}
+    values = {"gpu/memory_gib": (total - free) / GIB, "gpu/own_peak_gib": torch.cuda.max_memory_reserved() / GIB}
     with contextlib.suppress(Exception):  # NVML is missing or forbidden: the number is not shown, training goes on
         values["gpu/utilisation"] = float(torch.cuda.utilization()) / 100
     return values
