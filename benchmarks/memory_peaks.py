@@ -84,7 +84,7 @@ def filled(data: str, model: str, length: int, folder: Path) -> str:
     parts = [(row["question"].split(". "), re.sub("<<.*?>>", "", row["answer"].split("####")[0]).strip().split("\n"))
              for row in given]
     half, rows = length // 2, []
-    for number in range(400):
+    for number in range(220):
         taken = parts[number * 7 % len(parts):] + parts
         rows.append({"question": _joined(chat, ". ", (s for q, _ in taken for s in q), half - 50),
                      "answer": _joined(chat, "\n", (s for _, a in taken for s in a), half - 60) + f"\n#### {number}"})
