@@ -4,6 +4,7 @@ One process writes (`RunWriter`, the worker), any number read (`RunReader`) and 
 blocking the writer. A failed write is counted and dropped: monitoring must not take down training.
 """
 
+import contextlib
 import json
 import math
 import sqlite3
@@ -172,7 +173,13 @@ class RunWriter:
         self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, with every record in `run.db` itself.
+
+        SQLite moves its log (`run.db-wal`) there when the last connection closes. A reader that happens to be the last
+        may not write and would leave it behind: then `run.db` alone, copied or damaged, would not be what is read.
+        """
+        with contextlib.suppress(sqlite3.Error):  # a full disk, or a reader that stays longer than the time-out
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
 
     def set_status(self, **values: Any) -> None:

@@ -1,6 +1,8 @@
 """The queue: one run per device, the order, the next run with the app closed, and jobs that are not training."""
 
+import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +16,7 @@ from pipeline import jobs, locks, run_queue
 from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, RunError
 from pipeline.recipe import Recipe
-from pipeline.run_folder import RunReader
+from pipeline.run_folder import RunFolder, RunReader, RunWriter
 from pipeline.studio_home import StudioHome
 from pipeline.whole_paths import whole_path, whole_request
 from reasoning_ui.start_tab import demo_in
@@ -167,6 +169,23 @@ def test_a_run_database_from_nowhere_is_told_in_words(home: StudioHome) -> None:
         jobs.state(home, run_id)
     card = jobs.list_runs(home)[0]
     assert card.state.state == "failed" and "damaged" in card.state.reason
+
+
+def test_an_ended_runs_records_are_in_run_db_alone_though_a_reader_leaves_after_the_writer(tmp_path: Path) -> None:
+    """A page reads at any moment, also while the worker closes its store: nothing may stay in the log beside it."""
+    folder = RunFolder(tmp_path / "a-run")
+    writer = RunWriter(folder)
+    writer.set_status(state="finished")
+    with contextlib.closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as page:
+        assert page.execute("SELECT key FROM status").fetchall() == [("state",)]
+        writer.close()
+    copy = RunFolder(tmp_path / "copy")
+    copy.path.mkdir()
+    shutil.copyfile(folder.database, copy.database)
+    assert RunReader(copy).status() == {"state": "finished"}
+    folder.database.write_bytes(b"not a database" * 1000)
+    with pytest.raises(RunError, match="damaged"):
+        RunReader(folder).status()
 
 
 def test_a_run_says_that_it_lives_whatever_the_clock_says(home: StudioHome) -> None:
