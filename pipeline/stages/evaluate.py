@@ -3,7 +3,8 @@
 1. Find the models and the questions; say what is missing.
 2. Take over answers that are already stored, here (a stopped evaluation) or in another run of the home (the same
    model files, questions and settings).
-3. Generate the rest with the run's engine, judge each answer as it comes, store it with its batch.
+3. Generate the rest with the run's engine, judge each answer as it comes, store it with its batch. Each model is loaded
+   once for all its benchmarks (with vLLM that takes most of a minute), and not at all where nothing is missing.
 
 Several precisions in one job are compared in size, memory and speed too, so on a CPU each gets a process of its own,
 whose largest resident memory is measured; one that has all its answers already answers a batch again to be measured.
@@ -19,7 +20,7 @@ from pipeline.contestants import title_of
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.models import model_folder
 from pipeline.dataset.prepare import load_benchmark, read_part
-from pipeline.engines.base import Engine, Sample, Sampling
+from pipeline.engines.base import Engine, Generator, Sample, Sampling
 from pipeline.errors import RunError
 from pipeline.evaluation import (
     Contender,
@@ -84,13 +85,13 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     models, absent = contenders(run.folder, run.recipe, request)
     _tell_absent(run, absent, bool(models))
     questions = {name: _questions(run, name, request) for name in request.benchmarks}
-    parts = [_Evaluation(run, request, engine, contender, benchmark, rows)  # all are checked before one answers
-             for contender in models for benchmark, rows in questions.items()]
-    total = sum(len(part.rows) for part in parts) * request.samples
-    done = sum(part.take_stored() for part in parts)
+    parts = [[_Evaluation(run, request, contender, benchmark, rows) for benchmark, rows in questions.items()]
+             for contender in models]  # all are checked before one answers
+    total = sum(len(part.rows) for of_one in parts for part in of_one) * request.samples
+    done = sum(part.take_stored() for of_one in parts for part in of_one)
     run.progress(done, total, "answers", "Loading")
-    for part in parts:
-        done = part.run_it(done, total)
+    for of_one in parts:
+        done = _complete(run, engine, of_one, done, total)
     run.progress(total, total, "answers", "All answers are in." if run.part[0] + 1 == run.part[1] else "")
 
 
@@ -113,14 +114,34 @@ def _questions(run: Run, name: str, request: EvaluationRequest) -> list[dict[str
     return rows[: request.limit] if request.limit else rows
 
 
+def _complete(run: Run, engine: Engine, parts: list["_Evaluation"], done: int, total: int) -> int:
+    """Complete the parts of one contender after `take_stored` of all; `done` and what it gives count all contenders'.
+
+    Its model is loaded once, for the longest of what is asked. Raises Stopped before it is loaded and after each part.
+    """
+    work = [(part, part.open_questions()) for part in parts]
+    work = [(part, indices) for part, indices in work if indices]
+    run.check_stop()
+    if not work:
+        return done
+    contender, source = parts[0].contender, parts[0].source
+    run.progress(done, total, "answers", f"Loading {contender.label} …")
+    longest = max(part.longest for part, _ in work)
+    with engine.generator(run, source, contender.adapter, contender.precision, longest) as generator:
+        for part, indices in work:
+            done = part.answer(generator, indices, done, total)
+            run.check_stop()
+    return done
+
+
 class _Evaluation:
     """One model on one benchmark. Making one raises EngineError when the model cannot answer these questions."""
 
     done = total = 0
 
-    def __init__(self, run: Run, request: EvaluationRequest, engine: Engine, contender: Contender, benchmark: str,
+    def __init__(self, run: Run, request: EvaluationRequest, contender: Contender, benchmark: str,
                  rows: list[dict[str, Any]]) -> None:
-        self.run, self.request, self.engine = run, request, engine
+        self.run, self.request = run, request
         self.contender, self.benchmark, self.rows = contender, benchmark, rows
         self.scheme = scheme_for(request, run.recipe)
         recipe: Recipe = run.recipe
@@ -132,6 +153,7 @@ class _Evaluation:
         chat = ChatTokenizer.load(str(self.source), template=recipe.model.chat_template)
         self.prompts = [prompt_ids(chat, row) for row in rows]
         check_prompts(title_of(contender.label), self.prompts, self.limit, limits)
+        self.longest = max(map(len, self.prompts)) + self.limit  # tokens of a question with its answer
         parts = [self.source, *([contender.adapter] if contender.adapter else [])]
         self.settings = settings_key(request, contender, folder_hash(parts), rows_hash(rows), self.limit,
                                      self.scheme, self.seed)
@@ -144,15 +166,14 @@ class _Evaluation:
             missing = self._missing()
         return (len(self.rows) - len(missing)) * self.request.samples
 
-    def run_it(self, done: int, total: int) -> int:
-        """Complete this part after `take_stored` of all; `done` and what it gives are answers of all parts."""
-        self.done, self.total = done, total
+    def open_questions(self) -> list[int]:
+        """Indices of the questions to ask: those without all their answers, or a batch where only memory and speed
+        are still to be measured."""
         if missing := self._missing():
-            self._generate(missing)
-        elif self.request.measure and "peak_bytes" not in self._expect():
-            self._generate(list(range(min(len(self.rows), self.request.batch_size))), keep=False)
-        self.run.check_stop()
-        return self.done
+            return missing
+        if self.request.measure and "peak_bytes" not in self._expect():
+            return list(range(min(len(self.rows), self.request.batch_size)))
+        return []
 
     def _expect(self, **facts: Any) -> dict[str, Any]:
         """Record how many answers there will be, so that a stopped evaluation is known to be partial; and facts."""
@@ -193,29 +214,28 @@ class _Evaluation:
                 "plausible": near}
         return AnswerRecord(**{c: (answer | ours)[c] for c in ANSWER_COLUMNS})
 
-    def _generate(self, missing: list[int], keep: bool = True) -> None:
-        """Answer questions; without `keep` only to measure memory and speed."""
-        prompts = [self.prompts[i] for i in missing]
+    def answer(self, generator: Generator, indices: list[int], done: int, total: int) -> int:
+        """Ask a loaded model the `open_questions`; `done` and what it gives are answers of all parts."""
+        self.done, self.total = done, total
+        self._progress()
+        keep = bool(self._missing())  # otherwise they are answered already, and asked again to be measured
         sampling = Sampling(
             max_completion_tokens=self.limit, temperature=self.request.temperature, top_p=self.request.top_p,
             top_k=self.request.top_k, samples=self.request.samples, batch_size=self.request.batch_size,
-            seed=self.seed + missing[0])
-        self._progress(f"Loading {self.contender.label} …")
-        self.run.check_stop()
+            seed=self.seed + indices[0])
 
         def on_batch(first: int, answers: list[list[Sample]]) -> None:
             if keep:
-                self._store(missing[first : first + len(answers)], answers)
+                self._store(indices[first : first + len(answers)], answers)
 
-        with self.engine.generator(self.run, self.source, self.contender.adapter, self.contender.precision,
-                                   max(map(len, self.prompts)) + self.limit) as generator:
-            self._expect(method=generator.method, bytes=generator.weight_bytes)
-            started = time.perf_counter()
-            answers = generator.generate(prompts, sampling, on_batch, self.run.stop_requested)
-            self._expect(generate_seconds=time.perf_counter() - started, generated=len(answers) * sampling.samples)
-            if self.request.measure and answers:
-                seconds = [sample.seconds for samples in answers for sample in samples]
-                self._expect(peak_bytes=generator.peak_bytes(), level_seconds=sum(seconds) / len(seconds))
+        self._expect(method=generator.method, bytes=generator.weight_bytes)
+        started = time.perf_counter()
+        answers = generator.generate([self.prompts[i] for i in indices], sampling, on_batch, self.run.stop_requested)
+        self._expect(generate_seconds=time.perf_counter() - started, generated=len(answers) * sampling.samples)
+        if self.request.measure and answers:
+            seconds = [sample.seconds for samples in answers for sample in samples]
+            self._expect(peak_bytes=generator.peak_bytes(), level_seconds=sum(seconds) / len(seconds))
+        return self.done
 
     def _store(self, indices: list[int], answers: list[list[Sample]]) -> None:
         records = [
@@ -227,8 +247,8 @@ class _Evaluation:
         self.done += len(records)
         self._progress()
 
-    def _progress(self, message: str = "") -> None:
-        text = message or f"{self.contender.label} ({self.contender.precision}) answers {self.benchmark}"
+    def _progress(self) -> None:
+        text = f"{self.contender.label} ({self.contender.precision}) answers {self.benchmark}"
         self.run.progress(self.done, self.total, "answers", text)
 
 
