@@ -12,10 +12,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.runs import wait_until_finished
 from benchmarks.steps import HERE, demo_rows, ratio
 from pipeline import jobs
 from pipeline.recipe import Recipe
@@ -45,13 +45,7 @@ def ours(args: argparse.Namespace, work: Path, number: int) -> dict[str, float]:
         "evaluate": {"models": ["base"], "benchmarks": [args.data], "batch_size": args.batch},
         "grpo": {"max_completion_tokens": args.max_tokens}})
     run_id = jobs.start(home, recipe, "evaluate", {"models": ["base"], "benchmarks": [args.data]})
-    deadline = time.monotonic() + args.limit_seconds
-    while (now := jobs.state(home, run_id)).state not in ("finished", "failed", "interrupted"):
-        if time.monotonic() > deadline:
-            raise SystemExit("the evaluation did not finish in time")
-        time.sleep(0.2)
-    if now.state != "finished":
-        raise SystemExit(f"{now.reason} {now.remedy}")
+    wait_until_finished(home, run_id, args.limit_seconds)
     reader = RunReader(home.run(run_id))
     fact = reader.status()["evaluations"][0]
     tokens = reader.rows("SELECT SUM(tokens) AS n FROM evaluations")[0]["n"]

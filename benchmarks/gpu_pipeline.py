@@ -15,6 +15,7 @@ from pipeline import jobs
 from pipeline.presets import gsm8k_recipe
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
+from pipeline.run_state import OVER
 from pipeline.studio_home import StudioHome
 
 KEPT = ("time/", "reward/", "completion/", "sft/", "gpu/", "validation/", "policy/")
@@ -100,7 +101,7 @@ def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float, res
         if now.state == "stopped" or (now.state == "failed" and resumes > 0):
             resumes -= now.state == "failed"
             jobs.resume(home, run_id)
-        elif now.state in ("finished", "failed", "interrupted"):
+        elif now.state in OVER:
             return str(now.state)
     return "ran out of time"
 

@@ -23,12 +23,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import psutil
 
+from benchmarks.runs import wait_until_finished
 from pipeline import jobs, locks, run_queue
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
-
-OVER = ("finished", "failed", "stopped", "interrupted")
 
 
 def recipe(sft_steps: int = 20, grpo_steps: int = 40) -> Recipe:
@@ -40,14 +39,6 @@ def recipe(sft_steps: int = 20, grpo_steps: int = 40) -> Recipe:
         "grpo": {"steps": grpo_steps, "batch_size": 8, "num_generations": 4, "max_completion_tokens": 24,
                  "save_every": 2, "learning_rate": 5e-4},
         "evaluate": {"enabled": False}})
-
-
-def finish(home: StudioHome, run_id: str, seconds: float = 600) -> None:
-    """Wait until a run is finished."""
-    deadline = time.monotonic() + seconds
-    while (now := jobs.state(home, run_id)).state != "finished":
-        assert now.state not in OVER and time.monotonic() < deadline, now
-        time.sleep(0.1)
 
 
 def weights(home: StudioHome, run_id: str) -> dict[str, str]:
@@ -125,7 +116,7 @@ def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
     randomness = random.Random(seed)
     began = time.monotonic()
     reference = jobs.start(home, recipe())
-    finish(home, reference)
+    wait_until_finished(home, reference)
     undisturbed, expected = time.monotonic() - began, weights(home, reference)
     seen: list[dict[str, Any]] = []
     runs = 0
@@ -141,7 +132,7 @@ def soak(home: StudioHome, kills: int, seed: int) -> dict[str, Any]:
             seen.append(found)
             print(f"kill {len(seen)}: {found}", flush=True)
             jobs.resume(home, run_id)
-        finish(home, run_id)
+        wait_until_finished(home, run_id)
         assert steps_once(home, run_id), "a step is missing or double"
         differing = [file for file, value in weights(home, run_id).items() if expected.get(file) != value]
         assert not differing, f"these differ from the undisturbed run: {differing}"

@@ -9,11 +9,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 from pipeline import jobs
 from pipeline.failures import STAGE_WORDS
 from pipeline.run_folder import RunReader
-from pipeline.run_state import RunState, duration
+from pipeline.run_state import OVER, RunState, duration
 from pipeline.studio_home import StudioHome
 
 POLL_SECONDS = 0.3
-OVER = ("stopped", "interrupted", "failed", "finished")
 
 
 def follow(home: StudioHome, run_id: str) -> RunState:

@@ -17,6 +17,7 @@ from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
 State = Literal["waiting", "running", "stopping", "stopped", "interrupted", "failed", "finished"]
+OVER: tuple[State, ...] = ("stopped", "interrupted", "failed", "finished")  # neither works nor waits
 SILENT_SECONDS = 60.0
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from waiting import at_step, recipe, until, until_state, worker_of
 
+from benchmarks.runs import wait_until_finished
 from pipeline import jobs, locks
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
@@ -170,3 +171,17 @@ def test_files_in_the_run_folder_do_not_shadow_modules(home: StudioHome) -> None
     jobs_again = jobs.submit(home, "evaluate", run_id, request={"questions": 2})
     until(lambda: (home.run(jobs_again).path / "evaluated").exists())
     until(lambda: "'questions': 2" in (home.run(run_id).path / "evaluated").read_text())
+
+
+def test_a_benchmark_waits_for_the_end_of_a_run_and_says_why_there_is_none(home: StudioHome) -> None:
+    long = jobs.start(home, recipe(3000))
+    with pytest.raises(SystemExit, match=f"Run {long} is not over after 0 s .*log.txt"):
+        wait_until_finished(home, long, seconds=0)
+    short, failing = jobs.start(home, recipe(2)), jobs.start(home, recipe(9))
+    (home.run(failing).path / "misbehave").write_text("fail")
+    jobs.stop(home, long)
+    with pytest.raises(SystemExit, match=f"Run {long} is stopped. Stopped on request"):
+        wait_until_finished(home, long)
+    assert wait_until_finished(home, short).state == "finished"
+    with pytest.raises(SystemExit, match=f"Run {failing} is failed. No usable row is left"):
+        wait_until_finished(home, failing)
