@@ -69,13 +69,24 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _gpu_memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     text = str(error)
     names = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
-    if not names and not re.search(r"No available memory for the cache blocks|free memory on device.*less than desired",
-                                   text, re.I):
+    if not names and not re.search(r"free memory on device.*less than desired", text, re.I):
         return None
     wanted = re.search(r"Tried to allocate ([\d.]+ [KMG]iB)", text)
     size = f" (it asked for {wanted.group(1)} more)" if wanted else ""
     return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{size}.", _lower(recipe, stage),
                    OUT_OF_MEMORY)
+
+
+def _no_cache(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+    """vLLM measures how much of the GPU was taken while it loaded, by whatever program, and counts it as its own."""
+    if "No available memory for the cache blocks" not in str(error):
+        return None
+    share = recipe.model.gpu_memory_share
+    larger = round(min(0.95, max(share * 1.5, share + 0.05)), 2)
+    return Failure(f"{STAGE_WORDS.get(stage, stage)}: vLLM found no room for the answers being sampled in its share of "
+                   f"the GPU, {share:.0%}.",
+                   "If another program took memory of this GPU meanwhile, press Resume when it has ended. If nothing "
+                   f"else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}.")
 
 
 def _lower(recipe: Recipe, stage: str) -> str:
@@ -179,4 +190,4 @@ def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
 
 
 RULES: tuple[Callable[[BaseException, Recipe, str], Failure | None], ...] = (
-    _gpu_memory, _memory, _cuda, _not_a_number, _disk, _model)
+    _no_cache, _gpu_memory, _memory, _cuda, _not_a_number, _disk, _model)

@@ -3,13 +3,14 @@
 The peak of a stage is what stays (weights, adapter, its gradient and optimizer, runtime) plus the larger of what the
 learning step holds for a moment (activations, token scores) and what sampling holds. The terms follow the counts in
 Korthikanti et al. (https://arxiv.org/abs/2205.05198), with fewer constants: with gradient checkpointing one input per
-layer is kept and one layer is recomputed at a time. CONSTANTS holds every number that is not derived from the model.
+layer is kept and one layer is recomputed at a time. CONSTANTS holds every number that is not derived from the model;
+those for a GPU are fitted to measured peaks (docs/gpu.md).
 """
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.hardware import GIB, Hardware
+from pipeline.hardware import GIB, Hardware, engine_choice
 from pipeline.model_check import trainable_parameters
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
@@ -23,7 +24,11 @@ CONSTANTS = {
     "vllm_graphs_gib": 0.6,  # captured CUDA graphs, beside the share that vLLM was given
     "layer_hidden": 18,  # activations of one layer per token, in multiples of the hidden size …
     "layer_intermediate": 4,  # … and of the MLP's inner size
-    "scores_bytes": 10,  # per token and vocabulary entry: 16-bit logits, float32 copy, gradient
+    "quantised_activations": 2.0,  # on an 8-bit or 4-bit base norms, and what passes between layers, are float32
+    "sft_scores_bytes": 13.5,  # per token and vocabulary entry: 16-bit logits, float32 copy, its softmax, gradients
+    "grpo_scores_bytes": 8.0,  # 16-bit logits, the same divided by the temperature, gradients
+    "cpu_scores_bytes": 12.0,
+    "unsloth_sft_scores_gib": 0.1,  # its loss looks at a piece of the tokens at a time
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
 
@@ -77,7 +82,9 @@ def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estim
     """The bars of supervised fine-tuning."""
     tokens = recipe.sft.batch_size * recipe.model.max_length
     bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
-            _scores(facts, tokens, hardware, "the whole text")]
+            _scores(facts, tokens, hardware, "sft", "the whole text")]
+    if _unsloth(recipe, hardware):
+        bars[-1] = bars[-1]._replace(gib=CONSTANTS["unsloth_sft_scores_gib"])
     return Estimate("SFT", tuple(bars), _capacity(hardware))
 
 
@@ -88,7 +95,7 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
     prompt = max(recipe.model.max_length - grpo.max_completion_tokens, 1)
     answers = grpo.batch_size * grpo.max_completion_tokens
     learning = [_activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
-                _scores(facts, answers, hardware, "the answers")]
+                _scores(facts, answers, hardware, "grpo", "the answers")]
     bars = [*_standing(recipe, facts, hardware), *learning]
     if _vllm(recipe, hardware):
         awake, graphs = _vllm_bars(recipe, facts, hardware)
@@ -168,6 +175,13 @@ def _vllm(recipe: Recipe, hardware: Hardware) -> bool:
     return bool(hardware.gpus) and recipe.model.fast_inference
 
 
+def _unsloth(recipe: Recipe, hardware: Hardware) -> bool:
+    """Whether Unsloth trains: chosen, or taken by `auto`, which leaves it where it cannot do what is asked."""
+    model = recipe.model
+    able = model.engine == "unsloth" or (model.fast_inference and not model.vllm_sleep)
+    return able and engine_choice(hardware, model.engine, model.gpus)[0] == "unsloth"
+
+
 def _capacity(hardware: Hardware) -> float:
     return hardware.device_memory_gib if hardware.gpus else hardware.available_gib
 
@@ -191,7 +205,9 @@ def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar
 
 
 def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware) -> Bar:
-    size = 2 if hardware.gpus else 4
+    size = 2.0 if hardware.gpus else 4.0
+    if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, hardware):
+        size *= CONSTANTS["quantised_activations"]
     layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
     if recipe.lora.gradient_checkpointing:
         values, why = facts.layers * facts.hidden + layer, "one input per layer, and one layer recomputed at a time"
@@ -200,8 +216,8 @@ def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardw
     return Bar("Activations", tokens * values * size / GIB, why)
 
 
-def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, of: str) -> Bar:
-    per_entry = CONSTANTS["scores_bytes"] if hardware.gpus else 12
+def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, stage: str, of: str) -> Bar:
+    per_entry = CONSTANTS[f"{stage}_scores_bytes" if hardware.gpus else "cpu_scores_bytes"]
     return Bar("Token scores", tokens * facts.vocabulary * per_entry / GIB, f"a score for every word piece at {of}")
 
 

@@ -125,3 +125,29 @@ def test_a_cpu_is_measured_by_the_memory_that_is_free() -> None:
     busy = Hardware(cpus=2, memory_gib=24, available_gib=3)
     assert not estimate_sft(Recipe(), QWEN, busy).fits
     assert estimate_sft(Recipe(), QWEN, replace(busy, available_gib=64)).capacity_gib == 64
+
+
+def shape(hidden: int, inner: int, layers: int, kv: int, parameters: int) -> ModelFacts:
+    """A Llama with a vocabulary of 49,152, head size 64, as the benchmarks measured two of."""
+    sides = {"q_proj": (hidden, hidden), "k_proj": (kv * 64, hidden), "v_proj": (kv * 64, hidden),
+             "o_proj": (hidden, hidden), "gate_proj": (inner, hidden), "up_proj": (inner, hidden),
+             "down_proj": (hidden, inner)}
+    return ModelFacts("llama", "LlamaForCausalLM", "llama", parameters, parameters * 2, layers, hidden, inner, 49_152,
+                      kv, 64, 8192, True, {name: (side,) * layers for name, side in sides.items()})
+
+
+SMALL, BILLION = shape(576, 1536, 30, 3, 134_515_008), shape(2048, 8192, 16, 8, 1_073_809_408)
+
+
+@pytest.mark.parametrize(("facts", "engine", "precision", "length", "stage", "peak_gib"), [
+    (SMALL, "trl", "16bit", 1024, "SFT", 12.10), (SMALL, "trl", "4bit", 2048, "SFT", 25.13),
+    (BILLION, "trl", "16bit", 2048, "SFT", 28.56), (BILLION, "trl", "4bit", 1024, "SFT", 16.34),
+    (SMALL, "trl", "16bit", 1024, "GRPO", 19.33), (SMALL, "unsloth", "16bit", 1024, "SFT", 2.04)])
+def test_estimates_are_within_15_percent_of_what_an_h200_was_seen_to_hold(
+        facts: ModelFacts, engine: str, precision: str, length: int, stage: str, peak_gib: float) -> None:
+    """Batch 16, a tenth of the GPU for vLLM: docs/results/gpu-memory-*.json."""
+    recipe = Recipe.parse({
+        "model": {"engine": engine, "precision": precision, "max_length": length, "gpu_memory_share": 0.1},
+        "sft": {"batch_size": 16}, "grpo": {"batch_size": 16, "max_completion_tokens": length // 2}})
+    found = next(e for e in estimates(recipe, facts, gpu(139.8)) if e.stage == stage)
+    assert 0.85 <= peak_gib / found.total_gib <= 1.15

@@ -9,7 +9,7 @@ from pipeline import tags
 from pipeline.engines.recording import refuse_not_finite, summarise
 from pipeline.errors import EngineError
 from pipeline.failures import explain
-from pipeline.recipe import Recipe
+from pipeline.recipe import ModelStep, Recipe
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
 SCHEME = tags.SCHEMES["reasoning"]
@@ -67,3 +67,16 @@ def test_weights_that_are_cut_off_are_told_as_such(tmp_path):
         pass
     failure = explain(caught.value, Recipe(), "sft")
     assert "damaged or incomplete" in failure.reason and "Fetch or copy the model again" in failure.remedy
+
+
+def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
+    """vLLM 0.26's words on an H200, where another run took memory while it loaded; and Unsloth's error around them."""
+    words = ("No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the "
+             "engine (this flag also controls CPU memory reservation on the CPU backend, despite its name).")
+    for error in (ValueError(words), EngineError(f"Unsloth cannot load 'models/sft': {words}")):
+        failure = explain(error, Recipe(model=ModelStep(gpu_memory_share=0.1)), "grpo")
+        assert failure.reason.startswith("GRPO: vLLM found no room") and "10%" in failure.reason
+        assert failure.kind == ""  # no «Try again with less memory»: it would lower the share
+        assert "press Resume" in failure.remedy and "a vLLM share of 15%" in failure.remedy
+    large = explain(ValueError(words), Recipe(model=ModelStep(gpu_memory_share=0.9)), "grpo")
+    assert "a vLLM share of 95%" in large.remedy
