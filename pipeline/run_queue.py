@@ -23,6 +23,15 @@ from pipeline.run_folder import RunFolder, RunReader, RunWriter
 from pipeline.studio_home import StudioHome
 
 PROJECT = Path(__file__).resolve().parent.parent
+DEFAULTS = {  # for every library in a worker and its children, unless the environment says otherwise
+    "DO_NOT_TRACK": "1",  # no reports of use to anybody
+    "VLLM_NO_USAGE_STATS": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # FlashInfer's sampler is compiled on the machine while vLLM loads, which needs nvcc and was seen to take 90 s the
+    # first time. Requests with a seed, as all of ours, do not use it.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
 MARK = "REASONING_STUDIO_WORKER"  # in the environment of a worker and all its descendants: home|run|nonce
 LAUNCH_SECONDS = 60.0  # a worker takes its locks before it imports anything heavy
 
@@ -128,15 +137,15 @@ def launch(home: StudioHome, folder: RunFolder, row: Mapping[str, Any], chosen: 
 
 
 def worker_environment(mark: str) -> dict[str, str]:
-    """Ours, plus the mark, and the project on the path from any directory.
+    """Ours over DEFAULTS, plus the mark, and the project on the path from any directory.
 
     The run folder is the working directory, and no file in it may pass for a module: -P and PYTHONSAFEPATH
     keep it off the path, and relative entries of PYTHONPATH are left out.
     """
     ours = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
     path = os.pathsep.join(dict.fromkeys([str(PROJECT), *ours]))
-    return os.environ | {MARK: mark, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1",
-                         "PYTHONIOENCODING": "utf-8"}
+    return DEFAULTS | os.environ | {MARK: mark, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1",
+                                    "PYTHONIOENCODING": "utf-8"}
 
 
 def sweep(home: StudioHome) -> int:

@@ -7,15 +7,9 @@ that was imported earlier stays unpatched without a word. Each stage therefore r
 
 import os
 
-for _name, _value in {
-    "UNSLOTH_DISABLE_STATISTICS": "1",  # no reports to anybody
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    # Log-probabilities chunk by chunk with a small compiled kernel. Without it Unsloth compiles one function that is
-    # unrolled over all chunks, and the first step takes minutes.
-    "UNSLOTH_GRPO_LOGPROB_RECOMPUTE": "1",
-}.items():
-    os.environ.setdefault(_name, _value)
+# Log-probabilities chunk by chunk with a small compiled kernel. Without it Unsloth compiles one function that is
+# unrolled over all chunks, and the first step takes minutes.
+os.environ.setdefault("UNSLOTH_GRPO_LOGPROB_RECOMPUTE", "1")
 
 import unsloth  # noqa: I001  must be the first of the training libraries
 from unsloth import FastLanguageModel

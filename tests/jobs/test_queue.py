@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from waiting import at_step, recipe, until, until_state, worker_of
 
@@ -127,6 +128,18 @@ def test_a_running_run_cannot_be_deleted_or_resumed(home: StudioHome) -> None:
         jobs.delete(home, run_id)
     with pytest.raises(RunError, match="running already"):
         jobs.resume(home, run_id)
+
+
+def test_a_worker_reports_use_to_nobody_unless_a_person_wants_it(
+        home: StudioHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in run_queue.DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    run_id = jobs.start(home, recipe(3000))
+    seen = psutil.Process(worker_of(home, run_id)).environ()
+    assert {name: seen[name] for name in run_queue.DEFAULTS} == {
+        "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1", "UNSLOTH_DISABLE_STATISTICS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_USE_FLASHINFER_SAMPLER": "1"}
 
 
 def test_a_finished_run_cannot_be_resumed(home: StudioHome) -> None:
