@@ -24,7 +24,7 @@ if wanted steps; then # ours against the plain script, in turns
   done
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
-  PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
+  VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
     --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --out "$OUT/gpu-limits.json" || failed=1
 fi
 if wanted evaluation; then # questions a second against vLLM's own offline generation
