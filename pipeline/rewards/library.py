@@ -6,10 +6,10 @@ from pydantic import ValidationError
 
 from pipeline.errors import RewardError
 from pipeline.recipe import RewardSpec
-from pipeline.rewards import correct, custom, formats, lengths, maths, texts
+from pipeline.rewards import arithmetic, correct, custom, formats, lengths, maths, texts
 from pipeline.rewards.base import Parameters, RewardKind
 
-FAMILIES = (formats, correct, maths, texts, lengths, custom)
+FAMILIES = (formats, correct, maths, arithmetic, texts, lengths, custom)
 LIBRARY: dict[str, RewardKind] = {kind.kind: kind for family in FAMILIES for kind in family.KINDS}
 
 

@@ -20,7 +20,7 @@ from pipeline.tags import SCHEMES, wrap
 SCHEME = SCHEMES["reasoning"]
 WANTED = {"format_exact", "format_approximate", "answer_exact", "answer_numeric", "math_equal", "multiple_choice",
           "text_match", "json_valid", "json_schema", "length_target", "overlong", "repetition", "reasoning_length",
-          "forbidden_words", "custom"}
+          "arithmetic", "forbidden_words", "custom"}
 
 
 def score(kind: str, text: str, reference: str | None = "42", tokens: int | None = None, truncated: bool = False,
