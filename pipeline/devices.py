@@ -1,9 +1,13 @@
 """Which devices runs are given out on: every visible NVIDIA GPU, or the CPU as one. Never imports torch."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 
+from pipeline import locks
 from pipeline.errors import RunError
+from pipeline.hardware import Hardware
+from pipeline.studio_home import StudioHome
 
 
 @lru_cache(maxsize=1)
@@ -25,10 +29,26 @@ def check_enough(gpus: int) -> None:
 
 
 def environment(devices: list[str]) -> dict[str, str]:
-    """The variables by which a worker sees only its devices."""
+    """The variables by which a worker sees only its devices.
+
+    Numbers that nobody chose are the driver's, by place on the bus; CUDA would count the fastest GPU as the first.
+    """
     if devices == ["cpu"]:
         return {}
-    return {"CUDA_VISIBLE_DEVICES": ",".join(name.removeprefix("gpu-") for name in devices)}
+    order = {} if os.environ.get("CUDA_VISIBLE_DEVICES") else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(name.removeprefix("gpu-") for name in devices), **order}
+
+
+def with_own_runs(hardware: Hardware, home: StudioHome) -> Hardware:
+    """The machine with a mark at each GPU on which a run of this home trains: a new run waits for it."""
+    return replace(hardware, gpus=tuple(replace(gpu, ours=locks.is_held(home.device_lock(f"gpu-{gpu.index}")))
+                                        for gpu in hardware.gpus))
+
+
+def emptiest_first(names: list[str], hardware: Hardware) -> list[str]:
+    """Free devices in the order in which runs get them: GPUs that other programs fill come last."""
+    free = {f"gpu-{gpu.index}": gpu.free_gib for gpu in hardware.gpus}
+    return sorted(names, key=lambda name: -round(free.get(name, 0.0)))  # whole GiB: otherwise the order is kept
 
 
 def _gpu_count() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import StudioError
+from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
 from pipeline.lighter import lighter
 from pipeline.recipe import Recipe
 
@@ -118,8 +119,8 @@ def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     text = str(error)
     if "driver on your system is too old" in text or "CUDA driver version is insufficient" in text:
         return Failure("The NVIDIA driver of this machine is too old for the installed torch.",
-                       "Update the driver (570 or newer), or install a torch for the driver's CUDA version; "
-                       "`nvidia-smi` shows it.")
+                       f"Update the driver ({SMALLEST_DRIVERS[NEWEST_CUDA]} or newer), or install a torch for the "
+                       "driver's CUDA version; `nvidia-smi` shows it.")
     if re.search(r"no kernel image is available|not compiled with CUDA enabled|Found no NVIDIA driver", text):
         return Failure("The installed torch cannot use this machine's GPU: " + text.strip().splitlines()[0][:200],
                        "Run `pip install -r requirements-gpu.txt`, or train on the CPU with the bundled model.")

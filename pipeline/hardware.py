@@ -1,12 +1,13 @@
-"""What this machine has: GPUs, memory, driver, packages; what is missing for them, and the command that installs it.
+"""What this machine has: GPUs, memory, driver, packages, and which of the GPUs torch can use.
 
 Asks the driver through NVML and the installed packages' metadata; imports no torch, so the app may call it.
 """
 
 import importlib.metadata
 import os
+import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from typing import Any
 import psutil
 
 GIB = 2**30
-PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "unsloth", "bitsandbytes")
-GPU_PACKAGES = {"vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"}  # as in requirements-gpu.txt
+PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "unsloth", "unsloth_zoo", "bitsandbytes")
 GPU_COMMAND = "pip install -r requirements-gpu.txt"
-SMALLEST_CAPABILITY = (7, 5)  # vLLM and the bf16/fp16 kernels of Unsloth need Turing or newer
-SMALLEST_DRIVER = 570  # CUDA 12.8, which torch 2.11 is built for
-SMALLEST_MEMORY_GIB = 6.0
+SMALLEST_CAPABILITY = (7, 5)  # Turing: vLLM, Unsloth's kernels, and every torch build for CUDA 13 need it or newer
+SMALLEST_DRIVERS = {12: 525, 13: 580}  # by the major version of the CUDA that torch is built for
+# https://docs.nvidia.com/deploy/cuda-compatibility: any driver from these on runs every minor version of that CUDA
+NEWEST_CUDA = 13  # of the torch that pip takes from PyPI
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU as the driver sees it. `used_gib` is what all processes together hold now."""
+    """One NVIDIA GPU as the driver sees it. `used_gib` is what all processes together hold now; `ours`: a run of this
+    home trains on it, so a new run waits, and finds its memory free."""
 
     index: int
     name: str
@@ -32,11 +34,17 @@ class Gpu:
     used_gib: float
     capability: tuple[int, int]
     processes: int = 0
+    ours: bool = False
 
     @property
     def free_gib(self) -> float:
         """Memory that nobody holds now."""
         return self.memory_gib - self.used_gib
+
+    @property
+    def for_a_run_gib(self) -> float:
+        """Memory that a new run will find when it starts."""
+        return self.memory_gib if self.ours else self.free_gib
 
 
 @dataclass(frozen=True)
@@ -99,39 +107,38 @@ def hardware_line(hardware: Hardware) -> str:
             f"compute capability {capability}, driver {hardware.driver or 'unknown'}.")
 
 
-def shortcomings(hardware: Hardware) -> list[str]:
-    """What is missing or too old, each with what to do about it. Empty when all is well."""
-    problems = []
-    if hardware.driver_problem:
-        problems.append(hardware.driver_problem)
-    if not hardware.gpus:
-        return problems
-    problems += _driver_problems(hardware)
-    problems += _gpu_problems(hardware.gpus)
-    missing = [name for name in GPU_PACKAGES if not hardware.has(name)]
-    if missing:
-        problems.append(f"A GPU, but no {', '.join(missing)}: run `{GPU_COMMAND}` in the virtual environment, "
-                        "then start the app again. Until then training uses TRL and samples slowly.")
-    problems += [f"{name} {hardware.packages[name]} is installed, but {wanted} is what works with the rest: "
-                 f"run `{GPU_COMMAND}`." for name, wanted in GPU_PACKAGES.items()
-                 if hardware.has(name) and hardware.packages[name] != wanted]
-    if "+cpu" in hardware.packages.get("torch", ""):
-        problems.append("The installed torch is the CPU-only build, blind to the GPU: run `pip uninstall -y torch` "
-                        f"and `{GPU_COMMAND}`.")
-    return problems
+def torch_cuda(hardware: Hardware) -> int:
+    """The major version of the CUDA that the installed torch is built for; 0 for a CPU-only build."""
+    version = hardware.packages.get("torch", "")
+    if "+cpu" in version:
+        return 0
+    named = re.search(r"\+cu(\d\d)", version)
+    return int(named[1]) if named else NEWEST_CUDA
 
 
-def engine_choice(hardware: Hardware, engine: str = "auto", gpus: int = 1) -> tuple[str, str]:
-    """The engine that `auto` takes here, and why, in words."""
-    if engine != "auto":
-        return engine, f"{engine}, as chosen"
+def unusable(hardware: Hardware) -> str:
+    """Why torch cannot use the GPUs that are there, with what to do about it; empty when it can, or there are none."""
     if not hardware.gpus:
-        return "trl", "TRL, because there is no GPU"
-    if gpus > 1:
-        return "trl", f"TRL, because {gpus} GPUs train together"
-    if hardware.has("unsloth") and hardware.has("vllm"):
-        return "unsloth", "Unsloth with vLLM, on one GPU"
-    return "trl", "TRL, because Unsloth and vLLM are not both installed"
+        return ""
+    cuda, until = torch_cuda(hardware), "Until then training runs on the CPU."
+    if not cuda:
+        return ("The installed torch is the CPU-only build, blind to the GPU: run `pip uninstall -y torch` and "
+                f"`{GPU_COMMAND}`, then start the app again. {until}")
+    needed, major = SMALLEST_DRIVERS.get(cuda, SMALLEST_DRIVERS[NEWEST_CUDA]), (hardware.driver or "").split(".")[0]
+    if major.isdigit() and int(major) < needed:
+        return (f"The NVIDIA driver is {hardware.driver}; torch {hardware.packages.get('torch', '')} is built for CUDA "
+                f"{cuda}, which needs {needed} or newer: update the driver. {until}")
+    if cuda >= 13 and all(gpu.capability < SMALLEST_CAPABILITY for gpu in hardware.gpus):
+        first = hardware.gpus[0]
+        return (f"{first.name} has compute capability {first.capability[0]}.{first.capability[1]}; torch for CUDA "
+                f"{cuda} needs 7.5 (Turing) or newer: use a newer GPU, or a torch built for CUDA 12, which trains on "
+                f"this one without vLLM and Unsloth. {until}")
+    return ""
+
+
+def usable(hardware: Hardware) -> Hardware:
+    """The machine as torch can use it: without its GPUs where `unusable` says why."""
+    return replace(hardware, gpus=()) if unusable(hardware) else hardware
 
 
 def free_disk_gib(folder: Path) -> float:
@@ -157,7 +164,7 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None, str | None]:
     try:
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
         found = (_gpu(pynvml, i) for i in range(pynvml.nvmlDeviceGetCount()))
-        return tuple(gpu for gpu in found if gpu and _visible(gpu.index)), driver, None
+        return tuple(gpu for gpu in found if gpu), driver, None
     except pynvml.NVMLError as error:
         return (), None, _broken_driver(error)
     finally:
@@ -165,8 +172,11 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None, str | None]:
 
 
 def _gpu(nvml: Any, index: int) -> Gpu | None:
+    """One GPU; None for one that does not answer or that CUDA_VISIBLE_DEVICES hides."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        if not _visible(index, _text(nvml.nvmlDeviceGetUUID(handle))):
+            return None
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         capability = nvml.nvmlDeviceGetCudaComputeCapability(handle)
         name = _text(nvml.nvmlDeviceGetName(handle))
@@ -179,35 +189,15 @@ def _gpu(nvml: Any, index: int) -> Gpu | None:
     return Gpu(index, name, memory.total / GIB, memory.used / GIB, tuple(capability), processes)
 
 
-def _visible(index: int) -> bool:
+def _visible(index: int, uuid: str) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES leaves a GPU: by its index or the beginning of its name (GPU-…)."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None or not all(part.strip().isdigit() for part in listed.split(",")):
-        return listed != ""  # names (GPU-…, MIG-…) are left to torch; an empty list hides all
-    return str(index) in {part.strip() for part in listed.split(",")}
-
-
-def _driver_problems(hardware: Hardware) -> list[str]:
-    major = (hardware.driver or "").split(".")[0]
-    if not major.isdigit() or int(major) >= SMALLEST_DRIVER:
-        return []
-    return [f"The NVIDIA driver is {hardware.driver}; torch 2.11 needs {SMALLEST_DRIVER} or newer: update the driver."]
-
-
-def _gpu_problems(gpus: tuple[Gpu, ...]) -> list[str]:
-    problems = []
-    for gpu in gpus:
-        if gpu.capability < SMALLEST_CAPABILITY:
-            problems.append(f"GPU {gpu.index} ({gpu.name}) has compute capability {gpu.capability[0]}."
-                            f"{gpu.capability[1]}; vLLM and Unsloth need 7.5 (Turing) or newer: train with the TRL "
-                            "engine and fast inference switched off.")
-        if gpu.memory_gib < SMALLEST_MEMORY_GIB:
-            problems.append(f"GPU {gpu.index} ({gpu.name}) has {gpu.memory_gib:.1f} GiB; GRPO with vLLM needs about "
-                            f"{SMALLEST_MEMORY_GIB:.0f} GiB even for small models: use 4-bit without fast inference.")
-        if gpu.used_gib > 0.1 * gpu.memory_gib and gpu.used_gib > 1:
-            others = f" by {gpu.processes} process{'es' * (gpu.processes != 1)}" if gpu.processes else ""
-            problems.append(f"GPU {gpu.index} ({gpu.name}) is in use{others}: {gpu.used_gib:.1f} of "
-                            f"{gpu.memory_gib:.0f} GiB are taken. Wait for it, or lower the share for vLLM.")
-    return problems
+    if listed is None:
+        return True
+    parts = [part.strip() for part in listed.split(",") if part.strip()]
+    if any(part.startswith("MIG-") for part in parts):
+        return True  # a part of a GPU: left to torch
+    return any(part == str(index) or (part.startswith("GPU-") and uuid.startswith(part)) for part in parts)
 
 
 def _broken_driver(error: Exception) -> str:

@@ -7,17 +7,17 @@ layer is kept and one layer is recomputed at a time. CONSTANTS holds every numbe
 those for a GPU are fitted to measured peaks (docs/gpu.md).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.hardware import GIB, Hardware, engine_choice
-from pipeline.model_check import trainable_parameters
+from pipeline.engine_choice import choose
+from pipeline.hardware import GIB, Hardware
+from pipeline.model_check import trainable_parameters, weights_gib
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
 
 ADAPTER_BYTES = 16  # per adapter weight: float32 value, gradient, and Adam's two moments
-WEIGHT_BYTES = {"16bit": 2.0, "8bit": 1.02, "fp8": 1.02, "4bit": 0.5 + 4 / 64}  # nf4: a float32 scale for 64 weights
-CPU_WEIGHT_BYTES = 4.0  # a CPU trains in float32
 CONSTANTS = {
     "gpu_runtime_gib": 0.9,  # CUDA context, cuBLAS workspaces, kernels
     "cpu_runtime_gib": 0.65,  # Python with torch, transformers and trl imported
@@ -55,18 +55,14 @@ class Estimate:
         return sum(bar.gib for bar in self.bars)
 
     @property
+    def room_gib(self) -> float:
+        """The capacity with a little kept free."""
+        return self.capacity_gib * (1 - CONSTANTS["keep_free"])
+
+    @property
     def fits(self) -> bool:
         """Whether the stage fits with a little kept free."""
-        return self.total_gib <= self.capacity_gib * (1 - CONSTANTS["keep_free"])
-
-
-class Change(NamedTuple):
-    """One setting to lower: the words of its button, where it is in the recipe, the new value, the total after it."""
-
-    label: str
-    path: tuple[str, str]
-    value: Any
-    total_gib: float
+        return self.total_gib <= self.room_gib
 
 
 class Plan(NamedTuple):
@@ -83,9 +79,9 @@ def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estim
     tokens = recipe.sft.batch_size * recipe.model.max_length
     bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
             _scores(facts, tokens, hardware, "sft", "the whole text")]
-    if _unsloth(recipe, hardware):
+    if _unsloth(recipe, facts, hardware):
         bars[-1] = bars[-1]._replace(gib=CONSTANTS["unsloth_sft_scores_gib"])
-    return Estimate("SFT", tuple(bars), _capacity(hardware))
+    return Estimate("SFT", tuple(bars), _capacity(recipe, hardware))
 
 
 def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
@@ -97,7 +93,7 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
     learning = [_activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
                 _scores(facts, answers, hardware, "grpo", "the answers")]
     bars = [*_standing(recipe, facts, hardware), *learning]
-    if _vllm(recipe, hardware):
+    if samples_with_vllm(recipe, facts, hardware):
         awake, graphs = _vllm_bars(recipe, facts, hardware)
         if recipe.model.vllm_sleep:
             more = sum(bar.gib for bar in awake) - sum(bar.gib for bar in learning)
@@ -106,7 +102,7 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
     else:
         cache = grpo.batch_size * grpo.accumulation * recipe.model.max_length * kv_bytes_per_token(facts, hardware)
         bars.append(Bar("KV cache", cache / GIB, "keys and values of the answers being sampled"))
-    return Estimate("GRPO", tuple(bars), _capacity(hardware))
+    return Estimate("GRPO", tuple(bars), _capacity(recipe, hardware))
 
 
 def estimates(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Estimate]:
@@ -120,23 +116,6 @@ def kv_bytes_per_token(facts: ModelFacts, hardware: Hardware) -> float:
     return 2 * facts.layers * facts.kv_heads * facts.head_dim * (2 if hardware.gpus else 4)
 
 
-def lower_to_fit(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Change]:
-    """Single changes that lower the largest stage, the ones after which everything fits first; none when all fits."""
-    now = max((e.total_gib for e in estimates(recipe, facts, hardware)), default=0.0)
-    if all(e.fits for e in estimates(recipe, facts, hardware)):
-        return []
-    found = []
-    for label, step, name, value in _candidates(recipe, hardware):
-        changed = with_value(recipe, step, name, value)
-        if changed is None:
-            continue
-        after = estimates(changed, facts, hardware)
-        total = max(e.total_gib for e in after)
-        if total < now - 0.01:
-            found.append((not all(e.fits for e in after), Change(label, (step, name), value, total)))
-    return [change for _, change in sorted(found, key=lambda pair: (pair[0], pair[1].total_gib))]
-
-
 def plan_batch(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Plan | None:
     """The largest GRPO batch that fits, with as much accumulation as keeps the answers per step; None if none fits."""
     target, group = recipe.grpo.completions_per_step, recipe.grpo.num_generations
@@ -147,50 +126,43 @@ def plan_batch(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Plan | 
         share = _best_share(recipe, facts, hardware, size, target // size)
         if share is not None:
             words = f"{size} answers at a time, {target // size} times per learning step"
-            if _vllm(recipe, hardware):
+            if samples_with_vllm(recipe, facts, hardware):
                 return Plan(size, target // size, share, f"{words}; {share:.0%} of the GPU for vLLM")
             return Plan(size, target // size, None, words)
     return None
 
 
-def with_value(recipe: Recipe, step: str, name: str, value: Any) -> Recipe | None:
-    """The recipe with one setting changed, or None where that makes it invalid."""
-    return _with(recipe, {step: {name: value}})
+def with_values(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> Recipe | None:
+    """The recipe with some settings, (step, name) -> value, changed; None where that makes it invalid."""
+    changed = recipe.model_dump()
+    for (step, name), value in values.items():
+        changed[step][name] = value
+    try:
+        return Recipe.model_validate(changed)
+    except ValueError:
+        return None
+
+
+def samples_with_vllm(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> bool:
+    """Whether vLLM holds a share of the GPU while GRPO runs."""
+    return choose(recipe.model, hardware, facts.architecture, facts.model_type).vllm
 
 
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _with(recipe: Recipe, changes: dict[str, dict[str, Any]]) -> Recipe | None:
-    values = recipe.model_dump()
-    for step, new in changes.items():
-        values[step] |= new
-    try:
-        return Recipe.model_validate(values)
-    except ValueError:
-        return None
+def _unsloth(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> bool:
+    """Whether Unsloth trains: chosen, or taken by `auto`."""
+    return bool(hardware.gpus) and choose(recipe.model, hardware, facts.architecture,
+                                          facts.model_type).engine == "unsloth"
 
 
-def _vllm(recipe: Recipe, hardware: Hardware) -> bool:
-    return bool(hardware.gpus) and recipe.model.fast_inference
-
-
-def _unsloth(recipe: Recipe, hardware: Hardware) -> bool:
-    """Whether Unsloth trains: chosen, or taken by `auto`, which leaves it where it cannot do what is asked."""
-    model = recipe.model
-    able = model.engine == "unsloth" or (model.fast_inference and not model.vllm_sleep)
-    return able and engine_choice(hardware, model.engine, model.gpus)[0] == "unsloth"
-
-
-def _capacity(hardware: Hardware) -> float:
-    return hardware.device_memory_gib if hardware.gpus else hardware.available_gib
-
-
-def _weights_gib(recipe: Recipe, facts: ModelFacts, hardware: Hardware, precision: str) -> float:
+def _capacity(recipe: Recipe, hardware: Hardware) -> float:
+    """What a new run finds free: of the GPUs that are given to it, the emptiest ones, the fullest counts."""
     if not hardware.gpus:
-        return facts.parameters * CPU_WEIGHT_BYTES / GIB
-    rest = facts.parameters - facts.linear_parameters
-    return (facts.linear_parameters * WEIGHT_BYTES[precision] + rest * 2) / GIB
+        return hardware.available_gib
+    free = sorted((gpu.for_a_run_gib for gpu in hardware.gpus), reverse=True)
+    return free[min(recipe.model.gpus, len(free)) - 1]
 
 
 def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar]:
@@ -198,7 +170,7 @@ def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar
     adapter = trainable_parameters(facts, recipe.lora.rank, recipe.lora.targets) * ADAPTER_BYTES / GIB
     runtime = CONSTANTS["gpu_runtime_gib" if hardware.gpus else "cpu_runtime_gib"]
     return [
-        Bar("Weights", _weights_gib(recipe, facts, hardware, recipe.model.precision), "the model itself, frozen"),
+        Bar("Weights", weights_gib(facts, recipe.model.precision, hardware), "the model itself, frozen"),
         Bar("Adapter and optimizer", adapter, "trained weights, their gradient and Adam's two moments"),
         Bar("Runtime", runtime, "the libraries, before any model is loaded"),
     ]
@@ -206,7 +178,7 @@ def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar
 
 def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware) -> Bar:
     size = 2.0 if hardware.gpus else 4.0
-    if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, hardware):
+    if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, facts, hardware):
         size *= CONSTANTS["quantised_activations"]
     layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
     if recipe.lora.gradient_checkpointing:
@@ -224,48 +196,27 @@ def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, stage: str, of: 
 def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[list[Bar], Bar]:
     """What vLLM gives back when it sleeps, and what it keeps."""
     share = recipe.model.gpu_memory_share * hardware.device_memory_gib
-    weights = min(_weights_gib(recipe, facts, hardware, recipe.model.precision), share)
+    weights = min(weights_gib(facts, recipe.model.precision, hardware), share)
     return [
         Bar("vLLM weights", weights, "the model a second time, for sampling"),
         Bar("vLLM KV cache", share - weights, "the rest of vLLM's share: keys and values of the answers being sampled"),
     ], Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast")
 
 
-def _candidates(recipe: Recipe, hardware: Hardware) -> list[tuple[str, str, str, Any]]:
-    model, sft, grpo, lora = recipe.model, recipe.sft, recipe.grpo, recipe.lora
-    found: list[tuple[str, str, str, Any]] = []
-    for size in (grpo.batch_size // 2, grpo.batch_size // 4):
-        found.append((f"GRPO batch size {size}", "grpo", "batch_size", size))
-    for size in (sft.batch_size // 2, sft.batch_size // 4):
-        found.append((f"SFT batch size {size}", "sft", "batch_size", size))
-    if not lora.gradient_checkpointing:
-        found.append(("Gradient checkpointing on", "lora", "gradient_checkpointing", True))
-    if _vllm(recipe, hardware):
-        for share in (0.6, 0.4, 0.3, 0.2):
-            if share < model.gpu_memory_share:
-                found.append((f"vLLM share {share:.0%}", "model", "gpu_memory_share", share))
-        if not model.vllm_sleep and model.engine != "unsloth":
-            found.append(("vLLM sleeps while learning", "model", "vllm_sleep", True))
-    if hardware.gpus and model.precision == "16bit":
-        found.append(("4-bit base", "model", "precision", "4bit"))
-    found.append((f"Sequence length {model.max_length // 2}", "model", "max_length", model.max_length // 2))
-    return found
-
-
 def _best_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, batch: int, times: int) -> float | None:
     """The vLLM share for a batch: enough for all answers of a step at once, at most what is left; None if none fits."""
-    changes: dict[str, dict[str, Any]] = {"grpo": {"batch_size": batch, "accumulation": times}}
-    if not _vllm(recipe, hardware):
-        changed = _with(recipe, changes)
+    changes: dict[tuple[str, str], Any] = {("grpo", "batch_size"): batch, ("grpo", "accumulation"): times}
+    if not samples_with_vllm(recipe, facts, hardware):
+        changed = with_values(recipe, changes)
         return 0.0 if changed and estimate_grpo(changed, facts, hardware).fits else None
     tokens = batch * times * recipe.model.max_length
-    weights = _weights_gib(recipe, facts, hardware, recipe.model.precision)
+    weights = weights_gib(facts, recipe.model.precision, hardware)
     needed = weights + tokens * kv_bytes_per_token(facts, hardware) / GIB + 0.5
     floor = weights + 2 * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
     capacity = hardware.device_memory_gib
     for gib in (needed, (needed + floor) / 2, floor):
         share = round(min(max(gib / capacity + 0.02, 0.05), 0.95), 2)
-        changed = _with(recipe, changes | {"model": {"gpu_memory_share": share}})
+        changed = with_values(recipe, changes | {("model", "gpu_memory_share"): share})
         if changed and estimate_grpo(changed, facts, hardware).fits:
             return share
     return None

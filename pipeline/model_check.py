@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.disk import in_words
+from pipeline.engine_choice import choose, engine_problems
 from pipeline.errors import EngineError
-from pipeline.hardware import GIB, Hardware, free_disk_gib
+from pipeline.hardware import GIB, Hardware, free_disk_gib, usable
 from pipeline.model_facts import ModelFacts, read_facts
 from pipeline.recipe import ModelStep
+
+WEIGHT_BYTES = {"16bit": 2.0, "8bit": 1.02, "fp8": 1.02, "4bit": 0.5 + 4 / 64}  # nf4: a float32 scale for 64 weights
+CPU_WEIGHT_BYTES = 4.0  # a CPU trains in float32
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,22 @@ def check_model(model: ModelStep, hardware: Hardware | None = None, home: Path |
         problems.append(f"The sequence length is {model.max_length}, but {facts.source} was made for {facts.positions} "
                         f"tokens: set it to {facts.positions} or less.")
     if hardware is not None:
-        problems += _precision_problems(model, hardware)
+        hardware = usable(hardware)
+        problems += engine_problems(model, hardware)
         problems += _space_problems(facts, model, hardware, home)
+        choice = choose(model, hardware, facts.architecture, facts.model_type)
+        warnings += [words for words in (choice.slower, choice.doubt) if words]
     if not facts.linears:
         warnings.append("No linear layers were recognised by name: the share of trainable parameters is not known.")
     return ModelCheck(facts, tuple(problems), tuple(warnings))
+
+
+def weights_gib(facts: ModelFacts, precision: str, hardware: Hardware) -> float:
+    """What a frozen base takes: quantised are the layers' linear parts, the rest stays in 16 bit; a CPU has float32."""
+    if not hardware.gpus:
+        return facts.parameters * CPU_WEIGHT_BYTES / GIB
+    rest = facts.parameters - facts.linear_parameters
+    return (facts.linear_parameters * WEIGHT_BYTES[precision] + rest * 2) / GIB
 
 
 def lora_targets(facts: ModelFacts, targets: list[str]) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -55,25 +70,13 @@ def trainable_parameters(facts: ModelFacts, rank: int, targets: list[str]) -> in
     return sum(rank * (a + b) for shapes in lora_targets(facts, targets).values() for a, b in shapes)
 
 
-def _precision_problems(model: ModelStep, hardware: Hardware) -> list[str]:
-    if model.precision == "fp8" and (not hardware.gpus or hardware.gpus[0].capability < (8, 9)):
-        return ["fp8 needs an NVIDIA GPU of compute capability 8.9 or newer (Ada, Hopper): choose 16bit, 8bit or 4bit."]
-    if model.precision in ("8bit", "4bit") and not hardware.has("bitsandbytes"):
-        return [f"{model.precision} needs bitsandbytes, which is not installed (on Linux: `pip install bitsandbytes`): "
-                "choose 16bit."]
-    if model.gpus > max(len(hardware.gpus), 1):
-        return [f"{model.gpus} GPUs are asked for and {len(hardware.gpus)} found: lower the number of GPUs."]
-    return []
-
-
 def _space_problems(facts: ModelFacts, model: ModelStep, hardware: Hardware, home: Path | None) -> list[str]:
     problems = []
-    bytes_each = {"16bit": 2, "8bit": 1, "fp8": 1, "4bit": 0.56}[model.precision] if hardware.gpus else 4
-    weights = facts.parameters * bytes_each / GIB
-    if weights > hardware.device_memory_gib:
+    weights, capacity = weights_gib(facts, model.precision, hardware), hardware.device_memory_gib
+    if weights > capacity:
         where = "the GPU" if hardware.gpus else "this machine"
-        problems.append(f"The weights alone take {weights:.1f} GiB; {where} has {hardware.device_memory_gib:.1f} GiB: "
-                        "choose a smaller model" + (", or 4bit." if model.precision == "16bit" else "."))
+        problems.append(f"The weights of {facts.source} alone take {weights:.1f} GiB{_as_what(model, hardware)}; "
+                        f"{where} has {capacity:.1f} GiB: {_smaller(facts, hardware, weights)}")
     merged = 2 * facts.parameters * 2 / GIB  # models/sft and models/grpo
     if home is not None and (free := free_disk_gib(home)) < merged + 0.2:
         problems.append(f"A run keeps two merged models of {in_words(merged / 2 * GIB)} each, beside checkpoints and "
@@ -82,3 +85,17 @@ def _space_problems(facts: ModelFacts, model: ModelStep, hardware: Hardware, hom
     return problems
 
 
+def _as_what(model: ModelStep, hardware: Hardware) -> str:
+    return f" in {model.precision}" if hardware.gpus else " in the float32 that a CPU trains in"
+
+
+def _smaller(facts: ModelFacts, hardware: Hardware, weights: float) -> str:
+    """What would work: 4 bit where the weights then leave a quarter of the memory, otherwise how small it must be."""
+    room = 0.75 * hardware.device_memory_gib
+    if hardware.gpus and (four := weights_gib(facts, "4bit", hardware)) < room:
+        return f"choose 4bit, in which they take {four:.1f} GiB, or a smaller model."
+    least = min(weights, weights_gib(facts, "4bit", hardware) if hardware.gpus else weights)
+    billions = facts.parameters * room / least / 1e9
+    size = f"{billions:.1f} billion" if billions >= 0.95 else f"{billions * 1000:.0f} million"
+    in_what = " in 4bit" if hardware.gpus else ""
+    return f"choose a smaller model, of about {size} parameters at most{in_what}."

@@ -22,6 +22,8 @@ TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-reasoner"
 QUANTISED = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed-tensors",
              "fp8": "FP8", "aqlm": "AQLM", "hqq": "HQQ", "mxfp4": "MXFP4"}
 NOT_LORA = ("embed", "lm_head", "norm", "wte", "wpe", "router", "gate.weight")
+GGUF_WAY = ("choose the original 16-bit model that it was made from (its page names it), and 4bit as the precision if "
+            "memory is short.")
 LAYER = re.compile(r"\.\d+\.")
 
 
@@ -67,6 +69,8 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
         reach.check(path, EngineError)
     if path.is_dir():
         return path
+    if path.suffix == ".gguf":
+        raise EngineError(f"{source} is a GGUF file, which cannot be trained: {GGUF_WAY}")
     if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1:
         raise EngineError(f"There is no folder {source}: give the path of a model folder, or a Hub id like owner/name.")
     from huggingface_hub import try_to_load_from_cache
@@ -78,6 +82,16 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
         raise EngineError(f"{source!r} is neither a folder on this machine nor a Hub id like owner/name.") from error
     cached = Path(config).parent if isinstance(config, str) else None
     return cached if cached and any(cached.glob("*.safetensors")) else None
+
+
+def architecture(source: str, revision: str | None = None) -> tuple[str, str]:
+    """Class name and model type in the config.json of a model on this machine; empty where they cannot be read."""
+    try:
+        folder = local_folder(source, revision)
+        config = _read_json(folder / "config.json") if folder else {}
+    except EngineError:
+        return "", ""
+    return str((config.get("architectures") or [""])[0]), str(config.get("model_type", ""))
 
 
 def check_config(source: str, config: Mapping[str, Any]) -> str:
@@ -138,8 +152,8 @@ def _facts_of_hub(source: str, revision: str | None) -> ModelFacts:
         info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=15)
         names = [s.rfilename for s in info.siblings or []]
         if "config.json" not in names:
-            raise EngineError(f"{source} on the Hub has no config.json: it is not a model that transformers can load."
-                              + (" GGUF files cannot be trained." if any(n.endswith(".gguf") for n in names) else ""))
+            gguf = f" GGUF files cannot be trained: {GGUF_WAY}" if any(n.endswith(".gguf") for n in names) else ""
+            raise EngineError(f"{source} on the Hub has no config.json: transformers cannot load it.{gguf}")
         config = _read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
         architecture = check_config(source, config)
         if not any(name.endswith(".safetensors") for name in names):
@@ -234,7 +248,7 @@ def _without_config(source: str, folder: Path) -> str:
         base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base model"
         return f"{source} is an adapter for {base}, not a model: choose {base}, or merge the adapter into it first."
     if any(folder.glob("*.gguf")):
-        return f"{source} holds a GGUF file, which cannot be trained: choose the original 16-bit model."
+        return f"{source} holds a GGUF file, which cannot be trained: {GGUF_WAY}"
     return f"The folder {source} has no config.json, so it is not a model: choose the folder that holds one."
 
 

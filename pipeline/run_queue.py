@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import devices, hub_token, locks
+from pipeline import devices, hardware, hub_token, locks
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
@@ -98,6 +98,8 @@ def _start_row(home: StudioHome, row: dict[str, Any], started: list[str]) -> boo
     if len(free) < needed or locks.is_held(folder.lock):
         return False
     sweep(home)
+    if len(free) > needed:
+        free = devices.emptiest_first(free, hardware.detect())
     try:
         launch(home, folder, row, free[:needed])
     except (RunError, OSError) as error:

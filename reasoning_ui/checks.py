@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import reach
+from pipeline.devices import with_own_runs
 from pipeline.errors import EngineError
 from pipeline.hardware import Hardware, detect
 from pipeline.model_check import ModelCheck, check_model
 from pipeline.recipe import ModelStep
+from pipeline.studio_home import StudioHome
 
 _kept: dict[Any, tuple[float, Any]] = {}
 _lock = threading.Lock()  # handlers run in threads
@@ -19,6 +21,11 @@ _lock = threading.Lock()  # handlers run in threads
 def hardware() -> Hardware:
     """This machine, looked at no more than every ten seconds."""
     return _remember("hardware", 10, detect)
+
+
+def hardware_for(home: StudioHome) -> Hardware:
+    """This machine, with a mark at the GPUs that this home's runs hold."""
+    return with_own_runs(hardware(), home.whole)
 
 
 def model(step: ModelStep, home: Path) -> ModelCheck:

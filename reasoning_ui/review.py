@@ -1,8 +1,11 @@
 """What a recipe will do on this machine, as safe HTML: problems, trained parameters, memory bars, hardware."""
 
+from collections.abc import Sequence
 from html import escape
 
-from pipeline.hardware import Hardware, engine_choice, hardware_line, shortcomings
+from pipeline.engine_choice import choose
+from pipeline.gpu_problems import shortcomings
+from pipeline.hardware import Hardware, hardware_line, usable
 from pipeline.memory import Estimate, estimates
 from pipeline.model_check import ModelCheck, trainable_parameters
 from pipeline.model_facts import ModelFacts
@@ -12,12 +15,27 @@ SPACE_WARNING = ("This Space has no lasting storage: when it sleeps or restarts,
                  "you want to keep from the Export tab, or give the Space storage at /data.")
 
 
-def problems_html(problems: list[str]) -> str:
-    """What must be changed before training can start, or that nothing must."""
-    if not problems:
-        return '<div class="rs-note rs-good" role="status">Ready to train.</div>'
-    items = "".join(f"<li>{_code(problem)}</li>" for problem in problems)
-    return f'<div class="rs-note rs-bad" role="alert"><b>Change this before training:</b><ul>{items}</ul></div>'
+def problems_html(problems: Sequence[str], doubts: Sequence[str] = ()) -> str:
+    """What must be changed before training can start; what speaks against starting; or that nothing does."""
+    if problems:
+        return ('<div class="rs-note rs-bad" role="alert"><b>Change this before training:</b>'
+                f"<ul>{_items(problems)}</ul></div>")
+    if doubts:
+        return ('<div class="rs-note rs-warn" role="status"><b>Training can start, but:</b>'
+                f"<ul>{_items(doubts)}</ul></div>")
+    return '<div class="rs-note rs-good" role="status">Ready to train.</div>'
+
+
+def doubts_of(recipe: Recipe, check: ModelCheck, hardware: Hardware, offers: bool) -> list[str]:
+    """A sentence for each stage that probably needs more memory than there is. `offers`: buttons lower it to fit."""
+    if check.facts is None:
+        return []
+    device = "the GPU" if hardware.gpus else "this machine"
+    way = ("the buttons below lower it to fit." if offers else
+           "no setting here makes it fit: choose a smaller model, or shorter answers and sequences.")
+    return [f"{e.stage} needs about {_gib(e.total_gib)} and {device} has {_gib(e.capacity_gib)} free for it, so it "
+            f"would probably run out of memory; {way}"
+            for e in estimates(recipe, check.facts, hardware) if not e.fits]
 
 
 def review_html(recipe: Recipe, check: ModelCheck, hardware: Hardware) -> str:
@@ -25,8 +43,8 @@ def review_html(recipe: Recipe, check: ModelCheck, hardware: Hardware) -> str:
     parts = [f"<h3>What will happen</h3><ul>{''.join(f'<li>{escape(s)}</li>' for s in plan_lines(recipe, check))}</ul>"]
     if check.facts is not None:
         parts.append("<h3>Memory it needs (estimate)</h3>")
-        parts += [bars_html(estimate) for estimate in estimates(recipe, check.facts, hardware)]
-    parts.append(hardware_html(recipe, hardware))
+        parts += [bars_html(estimate) for estimate in estimates(recipe, check.facts, usable(hardware))]
+    parts.append(hardware_html(recipe, check.facts, hardware))
     return "".join(parts)
 
 
@@ -83,14 +101,22 @@ def bars_html(estimate: Estimate) -> str:
             f'<ul class="rs-legend">{"".join(legend)}</ul></details></div>')
 
 
-def hardware_html(recipe: Recipe, hardware: Hardware) -> str:
+def hardware_html(recipe: Recipe, facts: ModelFacts | None, hardware: Hardware) -> str:
     """The device, the engine, and what is missing with the command that installs it."""
-    _, why = engine_choice(hardware, recipe.model.engine, recipe.model.gpus)
-    lines = [hardware_line(hardware), f"Engine: {why}."]
-    if not hardware.gpus and recipe.model.source != "tiny":
+    used = usable(hardware)
+    choice = choose(recipe.model, used, *((facts.architecture, facts.model_type) if facts else ()))
+    lines = [hardware_line(hardware), f"Engine: {choice.why}."]
+    if len(used.gpus) > 1 and recipe.model.gpus == 1:
+        lines.append(f"{len(used.gpus)} GPUs are here and this run uses one, so others can train beside it. Set GPUs "
+                     f"(Model, Advanced) to {len(used.gpus)} and TRL trains on all of them together.")
+    if not used.gpus and recipe.model.source != "tiny":
         lines.append("Without a GPU only very small models train in bearable time; the bundled one takes minutes.")
     missing = "".join(f'<li class="rs-missing">{_code(text)}</li>' for text in shortcomings(hardware))
     return f"<h3>This machine</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}{missing}</ul>"
+
+
+def _items(sentences: Sequence[str]) -> str:
+    return "".join(f"<li>{_code(sentence)}</li>" for sentence in sentences)
 
 
 def _code(text: str) -> str:

@@ -10,13 +10,15 @@ import gradio as gr
 from pipeline import custom_code, jobs
 from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, StudioError
-from pipeline.memory import Change, lower_to_fit, plan_batch
+from pipeline.fitting import Change, lower_to_fit
+from pipeline.hardware import usable
+from pipeline.memory import plan_batch
 from pipeline.model_check import check_model
 from pipeline.recipe import ModelStep, Recipe
 from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
 from reasoning_ui.header import QUIET
-from reasoning_ui.review import SPACE_WARNING, problems_html, review_html
+from reasoning_ui.review import SPACE_WARNING, doubts_of, problems_html, review_html
 from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, model_step, rewards_step
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
 
@@ -107,10 +109,11 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
                 [shared.run, shared.extras["followed"], shared.tabs], concurrency_limit=1, api_visibility="private")
     whole = [shared.data, shared.rewards, *form.all]
-    asked = [button.click(guard(lambda *a, n=number: _apply_offer(n, *a)), whole, [shared.model, shared.training],
-                          js=filling.ASK, api_visibility="private") for number, button in enumerate(offers)]
+    chosen = [shared.model, shared.training]
+    asked = [button.click(guard(lambda *a, n=number: _apply_offer(shared, n, *a)), whole, chosen, js=filling.ASK,
+                          api_visibility="private") for number, button in enumerate(offers)]
     asked += [
-        fill.click(guard(_apply_plan), whole, [shared.model, shared.training], js=filling.ASK,
+        fill.click(guard(lambda *a: _apply_plan(shared, *a)), whole, chosen, js=filling.ASK,
                    api_visibility="private"),
         form.preset.input(guard(_preset), [form.preset, *choices], choices, js=filling.ASK, **QUIET),
         upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, js=filling.ASK,
@@ -157,20 +160,21 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
         recipe = _recipe(data, rewards, goal, values)
     except StudioError as error:
         return [about, problems_html(str(error).splitlines()), gr.skip(), gr.skip(), *hidden]
-    hardware = checks.hardware()
+    hardware = checks.hardware_for(shared.home)
     check = checks.model(recipe.model, shared.home.path)
     changes: list[Change] = []
+    used = usable(hardware)
     plan = None
     if check.facts is not None:
-        changes = lower_to_fit(recipe, check.facts, hardware)[:OFFERS]
-        plan = plan_batch(recipe, check.facts, hardware) if recipe.grpo.enabled else None
+        changes = lower_to_fit(recipe, check.facts, used)[:OFFERS]
+        plan = plan_batch(recipe, check.facts, used) if recipe.grpo.enabled else None
     buttons: list[Any] = [gr.Button(f"{change.label}: {change.total_gib:.1f} GiB", visible=True) for change in changes]
     same = plan is None or (plan.batch_size, plan.accumulation, plan.gpu_memory_share or recipe.model.gpu_memory_share
                             ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
     fill = gr.Button(visible=False) if same else gr.Button(f"Fill this machine: {plan.words}", visible=True)
-    problems = [*check.problems, *check.warnings] if check.problems else []
-    return [about, problems_html(problems), review_html(recipe, check, hardware), recipe.to_yaml(), *buttons,
-            *hidden[: OFFERS - len(buttons)], fill]
+    doubts = [*doubts_of(recipe, check, used, bool(changes)), *check.warnings]
+    return [about, problems_html(check.problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
+            *buttons, *hidden[: OFFERS - len(buttons)], fill]
 
 
 def _about(data: str, rewards: str) -> str:
@@ -197,19 +201,20 @@ def _changed(recipe: Recipe, changes: dict[tuple[str, str], Any]) -> tuple[str, 
     return model, training
 
 
-def _apply_offer(number: int, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
+def _apply_offer(shared: Shared, number: int, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
     recipe = _recipe(data, rewards, goal, values)
     check = check_model(recipe.model)
-    changes = lower_to_fit(recipe, check.facts, checks.hardware()) if check.facts else []
+    changes = lower_to_fit(recipe, check.facts, usable(checks.hardware_for(shared.home))) if check.facts else []
     if number >= len(changes):
         raise RecipeError("Everything fits already.")
-    return _changed(recipe, {changes[number].path: changes[number].value})
+    return _changed(recipe, changes[number].values)
 
 
-def _apply_plan(data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
+def _apply_plan(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
     recipe = _recipe(data, rewards, goal, values)
     check = check_model(recipe.model)
-    plan = plan_batch(recipe, check.facts, checks.hardware()) if check.facts else None
+    used = usable(checks.hardware_for(shared.home))
+    plan = plan_batch(recipe, check.facts, used) if check.facts else None
     if plan is None:
         raise RecipeError("No batch of this recipe fits: lower the answers per question, or the sequence length.")
     changes = {("grpo", "batch_size"): plan.batch_size, ("grpo", "accumulation"): plan.accumulation}

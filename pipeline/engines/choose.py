@@ -2,12 +2,16 @@
 
 import contextlib
 import gc
-import importlib.util
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
+from pipeline.engine_choice import Choice, choose, engine_problems
 from pipeline.engines.base import Engine
 from pipeline.errors import EngineError
+from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect, usable
+from pipeline.model_facts import architecture
 from pipeline.recipe import ModelStep
 
 
@@ -19,19 +23,25 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def engine_name(step: ModelStep) -> str:
-    """`trl` or `unsloth`: what the recipe asks for, or with `auto` what fits this machine."""
-    if step.engine != "auto":
-        return step.engine
-    fits = gpu_count() > 0 and step.gpus == 1 and importlib.util.find_spec("unsloth") is not None
-    return "unsloth" if fits and step.fast_inference and not step.vllm_sleep else "trl"
+def machine() -> Hardware:
+    """This machine as torch can use it: what the driver tells of its GPUs, none where torch does not see them."""
+    found, count = usable(detect()), gpu_count()
+    if found.gpus or not count:
+        return found if count else replace(found, gpus=())
+    unknown = Gpu(0, "NVIDIA GPU", 0.0, 0.0, SMALLEST_CAPABILITY)  # NVML is forbidden, as in some containers
+    return replace(found, gpus=tuple(replace(unknown, index=i) for i in range(count)))
+
+
+def choice(step: ModelStep, source: str | Path | None = None) -> Choice:
+    """The engine and the sampler for a model (the recipe's own where none is given), as the Train tab tells them."""
+    return choose(step, machine(), *architecture(str(source or step.source), step.revision))
 
 
 def engine_for(step: ModelStep) -> Engine:
     """The engine. Raises EngineError when it cannot work here."""
     check_gpus(step)
     with _no_garbage():
-        if engine_name(step) == "trl":
+        if choice(step).engine == "trl":
             from pipeline.engines.trl import TrlEngine
 
             return TrlEngine()
@@ -62,14 +72,5 @@ def _no_garbage() -> Iterator[None]:
 
 def check_gpus(step: ModelStep) -> None:
     """Raises EngineError when the recipe asks for GPUs or packages that are not here."""
-    found = gpu_count()
-    if step.gpus > max(1, found):
-        raise EngineError(f"The recipe asks for {step.gpus} GPUs and {found} were found: set GPUs to {max(1, found)}.")
-    if step.precision == "fp8" and engine_name(step) == "trl":
-        raise EngineError("The TRL engine cannot train on an fp8 base: choose 16bit or 4bit, or the unsloth engine.")
-    if engine_name(step) == "unsloth" and not found:
-        raise EngineError("The unsloth engine needs an NVIDIA GPU, and none was found: choose the engine auto or trl.")
-    if engine_name(step) == "unsloth" and importlib.util.find_spec("unsloth") is None:
-        raise EngineError("Unsloth is not installed: run `pip install -r requirements-gpu.txt`, or choose the engine "
-                          "trl.")
-
+    for problem in engine_problems(step, machine()):
+        raise EngineError(problem)

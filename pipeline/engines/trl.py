@@ -4,7 +4,6 @@ GRPO follows https://arxiv.org/abs/2402.03300 as TRL 1.14.2 implements it. Every
 and is passed explicitly, so that TRL's defaults never decide.
 """
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipeline.dataset.chat import ChatTokenizer, model_folder, prompt_messages, 
 from pipeline.dataset.prepare import read_part
 from pipeline.engines.base import Generator
 from pipeline.engines.checkpoints import checkpoint_step, last_complete
+from pipeline.engines.choose import choice
 from pipeline.engines.loading import (
     compute_dtype,
     device,
@@ -68,6 +68,7 @@ class TrlEngine:
     def train_grpo(self, run: Run, model: str | Path) -> None:
         """A fresh adapter on the merged SFT model, which is also the KL reference; into `adapters/grpo`."""
         recipe = run.recipe
+        tell_slower(run)
         tokenizer = load_tokenizer(model, recipe.model)
         base = load_model(model, recipe.model)
         tune_threads(base)
@@ -252,9 +253,14 @@ def token_counter(tokenizer: Any) -> Any:
 
 
 def uses_vllm(run: Run) -> bool:
-    """Whether sampling goes through vLLM: wanted, on a GPU, installed, and a precision that it can keep in step."""
-    return (run.recipe.model.fast_inference and device() == "cuda" and run.recipe.model.precision != "8bit"
-            and importlib.util.find_spec("vllm") is not None)
+    """Whether sampling goes through vLLM: wanted, and possible with this GPU, installation, model and precision."""
+    return choice(run.recipe.model).vllm
+
+
+def tell_slower(run: Run) -> None:
+    """An event that says why vLLM does not sample although it was wanted, and what that costs."""
+    if (slower := choice(run.recipe.model).slower) and _is_main():
+        run.event("warning", slower)
 
 
 def tell_trainable(run: Run, model: Any) -> None:

@@ -28,10 +28,12 @@ from pipeline.engines.trl import (
     grpo_config,
     grpo_rows,
     named,
+    tell_slower,
     tell_trainable,
     token_counter,
     train_grpo_with,
     train_sft_with,
+    uses_vllm,
     validation_rows,
 )
 from pipeline.engines.vllm_sampling import vllm_rank
@@ -55,11 +57,12 @@ class UnslothEngine(TrlEngine):
     def train_grpo(self, run: Run, model: str | Path) -> None:
         """As the TRL engine, with Unsloth's model, its loss and its vLLM."""
         assert_patched()
-        recipe = run.recipe
-        peft_model, tokenizer = self._load(run, model, sampling=recipe.model.fast_inference)
+        recipe, vllm = run.recipe, uses_vllm(run)  # with fast_inference but no vLLM, Unsloth raises
+        tell_slower(run)
+        peft_model, tokenizer = self._load(run, model, sampling=vllm)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
-            args = grpo_config(run, rewards, use_vllm=recipe.model.fast_inference)
+            args = grpo_config(run, rewards, use_vllm=vllm)
             # An explicit "dapo" or "dr_grpo" makes Unsloth's config overwrite these four.
             args.mask_truncated_completions = recipe.grpo.mask_truncated
             args.epsilon, args.beta = recipe.grpo.epsilon, recipe.grpo.beta

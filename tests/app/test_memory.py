@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.fitting import lower_to_fit
 from pipeline.hardware import GIB, Gpu, Hardware
 from pipeline.memory import (
     Estimate,
@@ -11,9 +12,8 @@ from pipeline.memory import (
     estimate_sft,
     estimates,
     kv_bytes_per_token,
-    lower_to_fit,
     plan_batch,
-    with_value,
+    with_values,
 )
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import GrpoStep, ModelStep, Recipe, SftStep
@@ -26,9 +26,12 @@ QWEN = ModelFacts("qwen", "Qwen2ForCausalLM", "qwen2", 1_543_714_304, 3_087_467_
                   32_768, True, LINEARS)
 
 
-def gpu(memory_gib: float) -> Hardware:
-    """A machine with one empty GPU of this size."""
-    return Hardware(8, 64, 60, (Gpu(0, "GPU", memory_gib, 0.0, (9, 0)),), "575.1")
+PACKAGES = {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"}
+
+
+def gpu(memory_gib: float, used_gib: float = 0.0) -> Hardware:
+    """A machine with one GPU of this size, complete; so much of it is taken by other programs."""
+    return Hardware(8, 64, 60, (Gpu(0, "GPU", memory_gib, used_gib, (9, 0)),), "580.95", None, PACKAGES)
 
 
 def bar(estimate: Estimate, name: str) -> float:
@@ -78,7 +81,7 @@ def test_more_of_anything_never_needs_less() -> None:
     total = estimate_sft(base, QWEN, gpu(80)).total_gib
     for step, name, value in (("sft", "batch_size", 16), ("model", "max_length", 2048), ("lora", "rank", 64),
                               ("lora", "gradient_checkpointing", False)):
-        changed = with_value(base, step, name, value)
+        changed = with_values(base, {(step, name): value})
         assert changed is not None
         assert estimate_sft(changed, QWEN, gpu(80)).total_gib > total
 
@@ -88,17 +91,55 @@ def test_only_the_stages_that_run_are_estimated() -> None:
     assert [e.stage for e in estimates(recipe, QWEN, gpu(80))] == ["GRPO"]
 
 
-def test_nothing_is_offered_when_all_fits_and_what_fits_comes_first_when_not() -> None:
+def test_one_setting_is_offered_where_one_is_enough_and_what_keeps_the_learning_comes_first() -> None:
     assert lower_to_fit(Recipe(), QWEN, gpu(140)) == []
     big = Recipe(model=ModelStep(max_length=4096, gpu_memory_share=0.5), sft=SftStep(batch_size=32))
-    changes = lower_to_fit(big, QWEN, gpu(80))
-    assert changes
+    changes = lower_to_fit(big, QWEN, gpu(120))
+    assert changes[0].label == "16 SFT examples at a time" and changes[-1].label == "Sequences of 2048 tokens"
     for change in changes:
-        changed = with_value(big, *change.path, change.value)
+        changed = with_values(big, change.values)
         assert changed is not None
-        assert max(e.total_gib for e in estimates(changed, QWEN, gpu(80))) == pytest.approx(change.total_gib)
-    fits = [c.total_gib < 80 * 0.92 for c in changes]
-    assert fits == sorted(fits, reverse=True)
+        after = estimates(changed, QWEN, gpu(120))
+        assert max(e.total_gib for e in after) == pytest.approx(change.total_gib) and all(e.fits for e in after)
+
+
+def test_several_settings_are_offered_together_where_one_is_not_enough() -> None:
+    """Examples and answers a step stay: only the pieces get smaller, until a GPU of 24 GiB holds both stages."""
+    big = Recipe(model=ModelStep(max_length=4096), sft=SftStep(batch_size=32), grpo=GrpoStep(batch_size=64))
+    [change] = lower_to_fit(big, QWEN, gpu(24))
+    changed = with_values(big, change.values)
+    assert changed is not None and all(e.fits for e in estimates(changed, QWEN, gpu(24)))
+    assert changed.sft.batch_size * changed.sft.accumulation == 32
+    assert changed.grpo.completions_per_step == 64 and changed.model.max_length == 4096
+    assert "SFT examples at a time" in change.label and "GRPO answers at a time" in change.label
+
+
+def test_nothing_is_offered_that_does_not_help_or_cannot_be_done() -> None:
+    """4 GiB are too few for any setting; without bitsandbytes there is no 4-bit base."""
+    assert lower_to_fit(Recipe(), QWEN, gpu(2)) == []
+    short = Recipe(model=ModelStep(max_length=128), grpo=GrpoStep(max_completion_tokens=64))
+    for packages, offered in ((PACKAGES, True), ({"torch": "2.11.0"}, False)):
+        machine = replace(gpu(4.5), packages=packages)
+        values = [path for change in lower_to_fit(short, QWEN, machine) for path in change.values]
+        assert (("model", "precision") in values) is offered
+
+
+def test_memory_that_other_programs_hold_is_not_promised_and_the_emptiest_gpu_counts() -> None:
+    assert estimate_grpo(Recipe(), QWEN, gpu(80, 30)).capacity_gib == 50
+    two = replace(gpu(80), gpus=(Gpu(0, "GPU", 80, 70, (9, 0)), Gpu(1, "GPU", 80, 1, (9, 0))))
+    assert estimate_grpo(Recipe(), QWEN, two).capacity_gib == 79
+    assert estimate_grpo(Recipe(model=ModelStep(gpus=2)), QWEN, two).capacity_gib == 10
+    ours = replace(gpu(80), gpus=(Gpu(0, "GPU", 80, 70, (9, 0), ours=True),))  # a new run waits until it is free
+    assert estimate_grpo(Recipe(), QWEN, ours).capacity_gib == 80
+    plan = plan_batch(Recipe(grpo=GrpoStep(batch_size=64)), QWEN, gpu(80, 60))
+    assert plan is not None and plan.gpu_memory_share is not None and plan.gpu_memory_share * 80 < 20
+
+
+@pytest.mark.parametrize("step", [{"fast_inference": False}, {"precision": "8bit"}, {}])
+def test_vllm_holds_nothing_where_it_cannot_sample(step: dict[str, object]) -> None:
+    machine = gpu(80) if step else replace(gpu(80), packages={"torch": "2.11.0"})
+    names = [b.name for b in estimate_grpo(Recipe(model=ModelStep(**step)), QWEN, machine).bars]
+    assert "KV cache" in names and not [name for name in names if "vLLM" in name]
 
 
 def test_the_plan_keeps_the_answers_per_step_and_fits() -> None:

@@ -1,7 +1,9 @@
 """What is found out about a model before any work, from hand-made folders; torch is never needed."""
 
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from pipeline import model_check
 from pipeline.hardware import Gpu, Hardware
 from pipeline.model_check import ModelCheck, check_model, trainable_parameters
-from pipeline.model_facts import read_facts
+from pipeline.model_facts import ModelFacts, read_facts
 from pipeline.recipe import ModelStep
 
 LLAMA: dict[str, Any] = {
@@ -18,8 +20,8 @@ LLAMA: dict[str, Any] = {
     "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 10,
     "max_position_embeddings": 2048}
 CPU = Hardware(cpus=2, memory_gib=8, available_gib=6)
-H200 = Hardware(8, 128, 100, (Gpu(0, "NVIDIA H200", 140, 0.5, (9, 0)),), "575.1", None,
-                {"vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"})
+H200 = Hardware(8, 128, 100, (Gpu(0, "NVIDIA H200", 140, 0.5, (9, 0)),), "580.95", None,
+                {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"})
 
 
 def tensors(layers: int = 2) -> dict[str, list[int]]:
@@ -134,10 +136,46 @@ def test_a_sequence_longer_than_the_model_knows_names_the_limit(tmp_path: Path) 
     assert "set it to 2048 or less" in said
 
 
-def test_weights_larger_than_memory_are_refused(tmp_path: Path) -> None:
-    """1,248 parameters in float32 take 4,992 bytes: more than a machine with a millionth of a GiB (1,074 bytes)."""
+@pytest.mark.parametrize(("memory_gib", "precision", "says"), [
+    (4.0, "16bit", r"in 16bit; the GPU has 4.0 GiB: choose 4bit, in which they take 1.5 GiB, or a smaller model"),
+    (1.0, "4bit", r"in 4bit; the GPU has 1.0 GiB: choose a smaller model, of about 1.3 billion parameters at most in"),
+])
+def test_weights_larger_than_the_gpu_are_refused_with_what_would_fit(
+        monkeypatch: pytest.MonkeyPatch, memory_gib: float, precision: str, says: str) -> None:
+    """2.6 billion parameters, 4.84 GiB in 16 bit. In 4 bit the 2.5 billion of the linear layers take 0.5625 bytes each
+    and the rest two: 1.50 GiB. Three quarters of 1 GiB hold 2.6 billion · 0.75 / 1.50 = 1.3 billion of such."""
+    facts = ModelFacts("owner/big", "LlamaForCausalLM", "llama", 2_600_000_000, 0, 2, 8, 16, 10, 1, 4, None, True,
+                       {"q_proj": ((50_000, 50_000),)})
+    monkeypatch.setattr(model_check, "read_facts", lambda *_: facts)
+    machine = replace(H200, gpus=(Gpu(0, "Small", memory_gib, 0, (8, 9)),))
+    said = problems(check_model(ModelStep(source="owner/big", precision=precision), machine))
+    assert re.search(says, said), said
+
+
+def test_weights_larger_than_the_machine_are_refused_without_naming_4_bit(tmp_path: Path) -> None:
+    """1,248 parameters in float32 take 4,992 bytes: more than a machine with a millionth of a GiB (1,074 bytes). On a
+    CPU the precision changes nothing."""
     small = Hardware(cpus=1, memory_gib=1e-6, available_gib=1e-6)
-    assert "choose a smaller model" in problems(check_model(ModelStep(source=model_folder(tmp_path / "m")), small))
+    said = problems(check_model(ModelStep(source=model_folder(tmp_path / "m")), small))
+    assert "choose a smaller model" in said and "4bit" not in said
+
+
+def test_a_gguf_file_is_refused_with_what_to_take_instead(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    said = problems(check_model(ModelStep(source=str(tmp_path / "model.gguf"))))
+    assert "is a GGUF file, which cannot be trained: choose the original 16-bit model" in said
+
+
+def test_a_gpu_that_torch_cannot_use_is_not_counted_on(tmp_path: Path) -> None:
+    """With a driver of CUDA 12 the run would start on the CPU: fp8 and the memory of the GPU are not to be had."""
+    old = replace(H200, driver="570.1")
+    assert "fp8 needs an NVIDIA GPU" in problems(
+        check_model(ModelStep(source=model_folder(tmp_path / "m"), precision="fp8"), old))
+
+
+def test_what_is_only_slower_is_a_warning(tmp_path: Path) -> None:
+    check = check_model(ModelStep(source=model_folder(tmp_path / "m")), replace(H200, packages={"torch": "2.11.0"}))
+    assert check.ok and "vLLM is not installed (`pip install -r requirements-gpu.txt`)" in check.warnings[0]
 
 
 def test_precisions_that_this_machine_cannot_do_are_refused(tmp_path: Path) -> None:
@@ -145,7 +183,7 @@ def test_precisions_that_this_machine_cannot_do_are_refused(tmp_path: Path) -> N
     assert "fp8 needs an NVIDIA GPU" in problems(check_model(ModelStep(source=source, precision="fp8"), CPU))
     assert "needs bitsandbytes" in problems(check_model(ModelStep(source=source, precision="4bit"), CPU))
     assert check_model(ModelStep(source=source, precision="fp8"), H200).ok
-    assert "2 GPUs are asked for and 1 found" in problems(check_model(ModelStep(source=source, gpus=2), H200))
+    assert "asks for 2 GPUs and 1 were found" in problems(check_model(ModelStep(source=source, gpus=2), H200))
 
 
 @pytest.mark.parametrize(("source", "says"), [
