@@ -1,19 +1,19 @@
 """Changes to a recipe that make it fit into the memory of a machine: one setting, or all that are needed together.
 
 Half the batch with twice the accumulation is the same learning in smaller pieces; that, recomputed activations and a
-smaller share for vLLM come before what changes the learning: a 4-bit base and shorter texts.
+smaller share for vLLM come before what costs more: a vLLM that sleeps, a 4-bit base, no vLLM, and shorter texts.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.hardware import Hardware
-from pipeline.memory import estimates, samples_with_vllm, with_values
+from pipeline.memory import estimates, samples_with_vllm, vllm_share, with_values
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
 
 Values = dict[tuple[str, str], Any]  # (step, setting) -> new value
-SHARES = (0.6, 0.4, 0.3, 0.2, 0.1)
+SHARES = (0.6, 0.4, 0.3, 0.2, 0.1, 0.05)
 MOST_STEPS = 30  # of a combination: each halves something or takes the next share
 
 
@@ -26,16 +26,16 @@ class Change(NamedTuple):
 
 
 def lower_to_fit(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Change]:
-    """Changes after which every stage fits, those that keep the learning first; empty when all fits, or nothing helps.
+    """Changes after which every stage fits, those that cost least first; empty when all fits, or nothing helps.
 
     Single settings where one is enough; otherwise one combination.
     """
     if _fits(recipe, facts, hardware):
         return []
-    found = []
-    for candidates in (_without_loss, _with_loss):
-        fit = [_change(recipe, values, facts, hardware) for values in candidates(recipe, facts, hardware)]
-        found += sorted((c for c in fit if c and c.total_gib <= _room(recipe, facts, hardware)),
+    found, room = [], _room(recipe, facts, hardware)
+    for candidates in TIERS:
+        changes = [_change(recipe, values, facts, hardware) for values in candidates(recipe, facts, hardware)]
+        found += sorted((c for c in changes if c and c.total_gib <= room),
                         key=lambda change: -change.total_gib)  # the smallest change that is enough
     if found:
         return found
@@ -46,12 +46,14 @@ def lower_to_fit(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[
 def in_words(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> str:
     """What changed values mean for a person; an accumulation that follows its batch is not told."""
     told = {
-        ("grpo", "batch_size"): "{} GRPO answers at a time", ("sft", "batch_size"): "{} SFT examples at a time",
+        ("grpo", "batch_size"): "GRPO answers {} at a time", ("sft", "batch_size"): "SFT examples {} at a time",
         ("lora", "gradient_checkpointing"): "gradient checkpointing", ("model", "vllm_sleep"): "vLLM sleeps in turns",
-        ("model", "precision"): "{} base", ("model", "max_length"): "sequences of {} tokens",
+        ("model", "precision"): "{} base", ("model", "fast_inference"): "no vLLM (much slower)",
+        ("model", "max_length"): "sequences of {} tokens",
         ("grpo", "max_completion_tokens"): "answers of {} tokens"}
     words = [text.format(values[path]) for path, text in told.items() if path in values]
-    if (share := values.get(("model", "gpu_memory_share"))) is not None:
+    share = values.get(("model", "gpu_memory_share"))
+    if share is not None:
         words.append(f"{share:.0%} of the GPU for vLLM")
     return ", ".join(words)
 
@@ -68,16 +70,29 @@ def _without_loss(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iter
     if not recipe.lora.gradient_checkpointing:
         yield {("lora", "gradient_checkpointing"): True}
     if recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware):
+        least = vllm_share(recipe, facts, hardware)
         for share in SHARES:
-            if share < recipe.model.gpu_memory_share:
+            if least <= share < recipe.model.gpu_memory_share:
                 yield {("model", "gpu_memory_share"): share}
-        if not recipe.model.vllm_sleep and recipe.model.engine != "unsloth":
-            yield {("model", "vllm_sleep"): True}
 
 
-def _with_loss(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
+def _asleep(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
+    vllm = recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware)
+    if vllm and not recipe.model.vllm_sleep and recipe.model.engine != "unsloth":
+        yield {("model", "vllm_sleep"): True}
+
+
+def _fewer_bits(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
     if hardware.gpus and recipe.model.precision == "16bit" and hardware.has("bitsandbytes"):
         yield {("model", "precision"): "4bit"}
+
+
+def _without_vllm(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
+    if recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware):
+        yield {("model", "fast_inference"): False}
+
+
+def _shorter(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
     half = recipe.model.max_length // 2
     shorter: Values = {("model", "max_length"): half}
     if recipe.grpo.enabled and recipe.grpo.max_completion_tokens >= half:
@@ -85,14 +100,17 @@ def _with_loss(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterato
     yield shorter
 
 
+TIERS = (_without_loss, _asleep, _fewer_bits, _without_vllm, _shorter)  # by what they cost
+
+
 def _together(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Change | None:
     """Changes on top of one another until all fits, always the one that saves most; None when that is not enough."""
     values: Values = {}
     now = recipe
-    for candidates in (_without_loss, _with_loss):
+    for candidates in TIERS:
         for _ in range(MOST_STEPS):
             if _fits(now, facts, hardware):
-                return _change(recipe, values, facts, hardware)
+                break
             tried = [(_excess(changed, facts, hardware), i, new, changed)
                      for i, new in enumerate(candidates(now, facts, hardware))
                      if (changed := with_values(now, new)) is not None]
@@ -101,6 +119,8 @@ def _together(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Change |
                 break
             _, _, new, now = best
             values |= new
+    if not now.model.fast_inference:  # what was tried for vLLM's sake before
+        values = {path: value for path, value in values.items() if path[1] not in ("vllm_sleep", "gpu_memory_share")}
     return _change(recipe, values, facts, hardware) if _fits(now, facts, hardware) else None
 
 

@@ -7,6 +7,7 @@ layer is kept and one layer is recomputed at a time. CONSTANTS holds every numbe
 those for a GPU are fitted to measured peaks (docs/gpu.md).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ CONSTANTS = {
     "unsloth_sft_scores_gib": 0.1,  # its loss looks at a piece of the tokens at a time
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
+LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
+VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
 
 
 class Bar(NamedTuple):
@@ -125,11 +128,23 @@ def plan_batch(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Plan | 
             break
         share = _best_share(recipe, facts, hardware, size, target // size)
         if share is not None:
-            words = f"{size} answers at a time, {target // size} times per learning step"
+            words = f"{size} answers at a time" + (f", {target // size} times a learning step" * (size < target))
             if samples_with_vllm(recipe, facts, hardware):
                 return Plan(size, target // size, share, f"{words}; {share:.0%} of the GPU for vLLM")
             return Plan(size, target // size, None, words)
     return None
+
+
+def vllm_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, at_once: int = LEAST_AT_ONCE) -> float:
+    """The share of the GPU with which vLLM holds so many answers at once beside its weights and what it needs to work.
+
+    Above 1 where the GPU is too small. With less than LEAST_AT_ONCE answers vLLM may not start.
+    """
+    per_token = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
+    working = 2 * VLLM_TOKENS * per_token / GIB  # one layer's activations in 16 bit
+    cache = at_once * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
+    gib = weights_gib(facts, recipe.model.precision, hardware) + working + cache
+    return max(0.05, math.ceil(100 * gib / hardware.device_memory_gib) / 100)
 
 
 def with_values(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> Recipe | None:
@@ -204,18 +219,16 @@ def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[l
 
 
 def _best_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, batch: int, times: int) -> float | None:
-    """The vLLM share for a batch: enough for all answers of a step at once, at most what is left; None if none fits."""
+    """The vLLM share for a batch: the recipe's when it holds all answers of a step at once, otherwise one that does, or
+    the most that fits; None if none fits."""
     changes: dict[tuple[str, str], Any] = {("grpo", "batch_size"): batch, ("grpo", "accumulation"): times}
     if not samples_with_vllm(recipe, facts, hardware):
         changed = with_values(recipe, changes)
         return 0.0 if changed and estimate_grpo(changed, facts, hardware).fits else None
-    tokens = batch * times * recipe.model.max_length
-    weights = weights_gib(facts, recipe.model.precision, hardware)
-    needed = weights + tokens * kv_bytes_per_token(facts, hardware) / GIB + 0.5
-    floor = weights + 2 * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
-    capacity = hardware.device_memory_gib
-    for gib in (needed, (needed + floor) / 2, floor):
-        share = round(min(max(gib / capacity + 0.02, 0.05), 0.95), 2)
+    answers = max(batch * times, LEAST_AT_ONCE)
+    needed, floor = (vllm_share(recipe, facts, hardware, at_once) for at_once in (answers, LEAST_AT_ONCE))
+    now = recipe.model.gpu_memory_share
+    for share in ([now] if now >= needed else []) + [needed, round((needed + floor) / 2, 2), floor]:
         changed = with_values(recipe, changes | {("model", "gpu_memory_share"): share})
         if changed and estimate_grpo(changed, facts, hardware).fits:
             return share

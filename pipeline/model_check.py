@@ -46,7 +46,8 @@ def check_model(model: ModelStep, hardware: Hardware | None = None, home: Path |
         problems += engine_problems(model, hardware)
         problems += _space_problems(facts, model, hardware, home)
         choice = choose(model, hardware, facts.architecture, facts.model_type)
-        warnings += [words for words in (choice.slower, choice.doubt) if words]
+        slower = choice.slower if hardware.has("vllm") else ""  # a missing package is told with the others
+        warnings += [words for words in (slower, choice.doubt) if words]
     if not facts.linears:
         warnings.append("No linear layers were recognised by name: the share of trainable parameters is not known.")
     return ModelCheck(facts, tuple(problems), tuple(warnings))

@@ -6,7 +6,7 @@ from html import escape
 from pipeline.engine_choice import choose
 from pipeline.gpu_problems import shortcomings
 from pipeline.hardware import Hardware, hardware_line, usable
-from pipeline.memory import Estimate, estimates
+from pipeline.memory import Estimate, estimates, samples_with_vllm, vllm_share
 from pipeline.model_check import ModelCheck, trainable_parameters
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
@@ -27,15 +27,27 @@ def problems_html(problems: Sequence[str], doubts: Sequence[str] = ()) -> str:
 
 
 def doubts_of(recipe: Recipe, check: ModelCheck, hardware: Hardware, offers: bool) -> list[str]:
-    """A sentence for each stage that probably needs more memory than there is. `offers`: buttons lower it to fit."""
-    if check.facts is None:
-        return []
-    device = "the GPU" if hardware.gpus else "this machine"
-    way = ("the buttons below lower it to fit." if offers else
-           "no setting here makes it fit: choose a smaller model, or shorter answers and sequences.")
-    return [f"{e.stage} needs about {_gib(e.total_gib)} and {device} has {_gib(e.capacity_gib)} free for it, so it "
-            f"would probably run out of memory; {way}"
-            for e in estimates(recipe, check.facts, hardware) if not e.fits]
+    """What speaks against starting: too little memory, what the machine lacks. `offers`: buttons lower it to fit."""
+    used = usable(hardware)
+    found = _memory_doubts(recipe, check.facts, used, offers) if check.facts is not None else []
+    return [*found, *shortcomings(hardware), *check.warnings]
+
+
+def _memory_doubts(recipe: Recipe, facts: ModelFacts, hardware: Hardware, offers: bool) -> list[str]:
+    found = []
+    if too_large := [e for e in estimates(recipe, facts, hardware) if not e.fits]:
+        needs = " and ".join(f"{e.stage} needs about {_gib(e.total_gib)}" for e in too_large)
+        device = "the GPU" if hardware.gpus else "this machine"
+        way = ("The buttons below make it fit." if offers else
+               "No setting here makes it fit: choose a smaller model or a larger GPU.")
+        found.append(f"{needs} of memory; {device} has {_gib(too_large[0].capacity_gib)} free, so training would "
+                     f"probably run out of it. {way}")
+    if recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware):
+        least, share = vllm_share(recipe, facts, hardware), recipe.model.gpu_memory_share
+        if share < least <= 0.95:
+            found.append(f"A share of {share:.0%} of the GPU is too small for vLLM with this model: set it to "
+                         f"{least:.0%} or more.")
+    return found
 
 
 def review_html(recipe: Recipe, check: ModelCheck, hardware: Hardware) -> str:
@@ -91,7 +103,8 @@ def bars_html(estimate: Estimate) -> str:
                       f'title="{escape(bar.name)}: {_gib(bar.gib)}"></span>')
         legend.append(f'<li><i class="rs-bar-{i % 8}"></i><span>{escape(bar.name)}</span> <b>{_gib(bar.gib)}</b>'
                       f'<small>{escape(bar.why)}</small></li>')
-    verdict = "fits" if estimate.fits else "does not fit"
+    tight = estimate.total_gib <= estimate.capacity_gib
+    verdict = "fits" if estimate.fits else "too tight" if tight else "does not fit"
     style = "rs-good-text" if estimate.fits else "rs-bad-text"
     return (f'<div class="rs-memory"><div class="rs-memory-head"><b>{escape(estimate.stage)}</b> '
             f'{_gib(estimate.total_gib)} of {_gib(estimate.capacity_gib)}: <b class="{style}">{verdict}</b></div>'
@@ -102,7 +115,7 @@ def bars_html(estimate: Estimate) -> str:
 
 
 def hardware_html(recipe: Recipe, facts: ModelFacts | None, hardware: Hardware) -> str:
-    """The device, the engine, and what is missing with the command that installs it."""
+    """The device, the engine, and what several GPUs are for."""
     used = usable(hardware)
     choice = choose(recipe.model, used, *((facts.architecture, facts.model_type) if facts else ()))
     lines = [hardware_line(hardware), f"Engine: {choice.why}."]
@@ -111,8 +124,7 @@ def hardware_html(recipe: Recipe, facts: ModelFacts | None, hardware: Hardware) 
                      f"(Model, Advanced) to {len(used.gpus)} and TRL trains on all of them together.")
     if not used.gpus and recipe.model.source != "tiny":
         lines.append("Without a GPU only very small models train in bearable time; the bundled one takes minutes.")
-    missing = "".join(f'<li class="rs-missing">{_code(text)}</li>' for text in shortcomings(hardware))
-    return f"<h3>This machine</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}{missing}</ul>"
+    return f"<h3>This machine</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
 def _items(sentences: Sequence[str]) -> str:

@@ -168,11 +168,11 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
     if check.facts is not None:
         changes = lower_to_fit(recipe, check.facts, used)[:OFFERS]
         plan = plan_batch(recipe, check.facts, used) if recipe.grpo.enabled else None
-    buttons: list[Any] = [gr.Button(f"{change.label}: {change.total_gib:.1f} GiB", visible=True) for change in changes]
+    buttons: list[Any] = [gr.Button(f"Make it fit: {change.label} ({change.total_gib:.1f} GiB)", visible=True) for change in changes]
     same = plan is None or (plan.batch_size, plan.accumulation, plan.gpu_memory_share or recipe.model.gpu_memory_share
                             ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
-    fill = gr.Button(visible=False) if same else gr.Button(f"Fill this machine: {plan.words}", visible=True)
-    doubts = [*doubts_of(recipe, check, used, bool(changes)), *check.warnings]
+    fill = gr.Button(visible=False) if same or changes else gr.Button(f"Fill this machine: {plan.words}", visible=True)
+    doubts = doubts_of(recipe, check, hardware, bool(changes))
     return [about, problems_html(check.problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
             *buttons, *hidden[: OFFERS - len(buttons)], fill]
 

@@ -13,6 +13,7 @@ from pipeline.memory import (
     estimates,
     kv_bytes_per_token,
     plan_batch,
+    vllm_share,
     with_values,
 )
 from pipeline.model_facts import ModelFacts
@@ -95,7 +96,7 @@ def test_one_setting_is_offered_where_one_is_enough_and_what_keeps_the_learning_
     assert lower_to_fit(Recipe(), QWEN, gpu(140)) == []
     big = Recipe(model=ModelStep(max_length=4096, gpu_memory_share=0.5), sft=SftStep(batch_size=32))
     changes = lower_to_fit(big, QWEN, gpu(120))
-    assert changes[0].label == "16 SFT examples at a time" and changes[-1].label == "Sequences of 2048 tokens"
+    assert changes[0].label == "SFT examples 16 at a time" and changes[-1].label == "Sequences of 2048 tokens"
     for change in changes:
         changed = with_values(big, change.values)
         assert changed is not None
@@ -111,11 +112,11 @@ def test_several_settings_are_offered_together_where_one_is_not_enough() -> None
     assert changed is not None and all(e.fits for e in estimates(changed, QWEN, gpu(24)))
     assert changed.sft.batch_size * changed.sft.accumulation == 32
     assert changed.grpo.completions_per_step == 64 and changed.model.max_length == 4096
-    assert "SFT examples at a time" in change.label and "GRPO answers at a time" in change.label
+    assert change.label == "GRPO answers 2 at a time, SFT examples 2 at a time"
 
 
 def test_nothing_is_offered_that_does_not_help_or_cannot_be_done() -> None:
-    """4 GiB are too few for any setting; without bitsandbytes there is no 4-bit base."""
+    """2 GiB are too few for any setting; without bitsandbytes there is no 4-bit base."""
     assert lower_to_fit(Recipe(), QWEN, gpu(2)) == []
     short = Recipe(model=ModelStep(max_length=128), grpo=GrpoStep(max_completion_tokens=64))
     for packages, offered in ((PACKAGES, True), ({"torch": "2.11.0"}, False)):
@@ -133,6 +134,18 @@ def test_memory_that_other_programs_hold_is_not_promised_and_the_emptiest_gpu_co
     assert estimate_grpo(Recipe(), QWEN, ours).capacity_gib == 80
     plan = plan_batch(Recipe(grpo=GrpoStep(batch_size=64)), QWEN, gpu(80, 60))
     assert plan is not None and plan.gpu_memory_share is not None and plan.gpu_memory_share * 80 < 20
+
+
+def test_a_share_that_is_enough_stays_and_one_that_is_too_small_for_vllm_is_never_proposed() -> None:
+    """On 80 GiB half of the GPU holds 8 answers many times over. A share must hold 1.5 billion weights (2.88 GiB), the
+    activations of 8,192 tokens (8192 · (18·1536 + 4·8960) · 2 bytes = 0.97 GiB) and 2 · 1024 tokens of 28 KiB (0.05):
+    3.90 of 12 GiB are 33 %."""
+    plan = plan_batch(Recipe(), QWEN, gpu(80))
+    assert plan is not None and (plan.batch_size, plan.gpu_memory_share) == (8, 0.5)
+    assert plan.words == "8 answers at a time; 50% of the GPU for vLLM"
+    assert vllm_share(Recipe(), QWEN, gpu(12)) == 0.33
+    for change in lower_to_fit(Recipe(), QWEN, gpu(12)):
+        assert change.values.get(("model", "gpu_memory_share"), 0.33) >= 0.33
 
 
 @pytest.mark.parametrize("step", [{"fast_inference": False}, {"precision": "8bit"}, {}])

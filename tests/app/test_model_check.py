@@ -174,8 +174,8 @@ def test_a_gpu_that_torch_cannot_use_is_not_counted_on(tmp_path: Path) -> None:
 
 
 def test_what_is_only_slower_is_a_warning(tmp_path: Path) -> None:
-    check = check_model(ModelStep(source=model_folder(tmp_path / "m")), replace(H200, packages={"torch": "2.11.0"}))
-    assert check.ok and "vLLM is not installed (`pip install -r requirements-gpu.txt`)" in check.warnings[0]
+    check = check_model(ModelStep(source=model_folder(tmp_path / "m"), precision="8bit"), H200)
+    assert check.ok and "vLLM cannot follow an 8-bit base" in check.warnings[0]
 
 
 def test_precisions_that_this_machine_cannot_do_are_refused(tmp_path: Path) -> None:
