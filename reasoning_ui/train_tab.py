@@ -168,7 +168,8 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
     if check.facts is not None:
         changes = lower_to_fit(recipe, check.facts, used)[:OFFERS]
         plan = plan_batch(recipe, check.facts, used) if recipe.grpo.enabled else None
-    buttons: list[Any] = [gr.Button(f"Make it fit: {change.label} ({change.total_gib:.1f} GiB)", visible=True) for change in changes]
+    buttons: list[Any] = [gr.Button(f"Make it fit: {change.label} ({change.total_gib:.1f} GiB)", visible=True)
+                          for change in changes]
     same = plan is None or (plan.batch_size, plan.accumulation, plan.gpu_memory_share or recipe.model.gpu_memory_share
                             ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
     fill = gr.Button(visible=False) if same or changes else gr.Button(f"Fill this machine: {plan.words}", visible=True)
