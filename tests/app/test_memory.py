@@ -94,19 +94,20 @@ def test_only_the_stages_that_run_are_estimated() -> None:
 
 def test_one_setting_is_offered_where_one_is_enough_and_what_keeps_the_learning_comes_first() -> None:
     assert lower_to_fit(Recipe(), QWEN, gpu(140)) == []
-    big = Recipe(model=ModelStep(max_length=4096, gpu_memory_share=0.5), sft=SftStep(batch_size=32))
-    changes = lower_to_fit(big, QWEN, gpu(120))
+    big = Recipe(model=ModelStep(engine="trl", max_length=4096), sft=SftStep(batch_size=32))
+    changes = lower_to_fit(big, QWEN, gpu(200))
     assert changes[0].label == "SFT examples 16 at a time" and changes[-1].label == "Sequences of 2048 tokens"
     for change in changes:
         changed = with_values(big, change.values)
         assert changed is not None
-        after = estimates(changed, QWEN, gpu(120))
+        after = estimates(changed, QWEN, gpu(200))
         assert max(e.total_gib for e in after) == pytest.approx(change.total_gib) and all(e.fits for e in after)
 
 
 def test_several_settings_are_offered_together_where_one_is_not_enough() -> None:
     """Examples and answers a step stay: only the pieces get smaller, until a GPU of 24 GiB holds both stages."""
-    big = Recipe(model=ModelStep(max_length=4096), sft=SftStep(batch_size=32), grpo=GrpoStep(batch_size=64))
+    big = Recipe(model=ModelStep(engine="trl", max_length=4096), sft=SftStep(batch_size=32),
+                 grpo=GrpoStep(batch_size=64))
     [change] = lower_to_fit(big, QWEN, gpu(24))
     changed = with_values(big, change.values)
     assert changed is not None and all(e.fits for e in estimates(changed, QWEN, gpu(24)))
