@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.disk import in_words
 from pipeline.errors import StudioError
 from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
 from pipeline.lighter import lighter
 from pipeline.recipe import Recipe
 
 OUT_OF_MEMORY = "memory"
+KILLED = "killed by the system (signal 9)"  # what the kernel does when memory is full
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,24 @@ def _gpu_memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | N
     names = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
     if not names and not re.search(r"free memory on device.*less than desired", text, re.I):
         return None
-    wanted = re.search(r"Tried to allocate ([\d.]+ [KMG]iB)", text)
-    size = f" (it asked for {wanted.group(1)} more)" if wanted else ""
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{size}.", _lower(recipe, stage),
-                   OUT_OF_MEMORY)
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{_gpu_numbers(text)}.",
+                   _lower(recipe, stage), OUT_OF_MEMORY)
+
+
+def _gpu_numbers(text: str) -> str:
+    """What was asked for, what was free and what there is, as far as torch or vLLM says it."""
+    size = r"([\d.]+ [KMG]iB)"
+    wanted = re.search(f"Tried to allocate {size}", text)
+    there = re.search(f"total capacity of {size} of which {size} is free", text)
+    at_start = re.search(r"free memory on device[^(]*\(([\d.]+)/([\d.]+) GiB\).*?less than desired[^(]*\([\d.]+, "
+                         r"([\d.]+) GiB\)", text, re.I)
+    if at_start:
+        free, total, share = at_start.groups()
+        return f" (vLLM's share is {share} GiB, and {free} of {total} GiB were free when it started)"
+    if not wanted:
+        return ""
+    more = f", of {there[1]} in all {there[2]} were free" if there else ""
+    return f" (it asked for {wanted[1]} more{more})"
 
 
 def _no_cache(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
@@ -109,9 +125,13 @@ def _lower(recipe: Recipe, stage: str) -> str:
 
 def _memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     text = str(error)
-    if not isinstance(error, MemoryError) and "DefaultCPUAllocator: can't allocate memory" not in text:
+    killed = KILLED in text
+    if not isinstance(error, MemoryError) and not killed and "DefaultCPUAllocator: can't allocate memory" not in text:
         return None
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine.", _lower(recipe, stage),
+    wanted = re.search(r"tried to allocate (\d+) bytes", text)
+    size = (f" (it asked for {in_words(int(wanted[1]))} more)" if wanted else
+            " and was ended by the system" if killed else "")
+    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine{size}.", _lower(recipe, stage),
                    OUT_OF_MEMORY)
 
 

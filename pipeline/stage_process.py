@@ -25,7 +25,7 @@ from typing import Any
 from pipeline import errors
 from pipeline.disk import LowDisk
 from pipeline.errors import EngineError, RunError, StudioError
-from pipeline.failures import is_disk_full
+from pipeline.failures import KILLED, is_disk_full
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import RunFolder, RunWriter
 
@@ -68,8 +68,14 @@ def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[
 
 def run_on_gpus(run: Run, gpus: int) -> None:
     """Run the current stage with one process per GPU of this machine."""
-    run_in_child(run, ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1",
-                       "--main_process_port", str(free_port()), "--mixed_precision", "no", "--dynamo_backend", "no"])
+    run_in_child(run, gpu_launcher(gpus))
+
+
+def gpu_launcher(gpus: int) -> list[str]:
+    """`accelerate launch` for so many GPUs of this machine, as arguments for `python -m`; nothing is left to a
+    configuration file that a person may have."""
+    return ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1",
+            "--main_process_port", str(free_port()), "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def free_port() -> int:
@@ -132,11 +138,13 @@ def stop_poll(folder: RunFolder) -> Callable[[], bool]:
 
 
 def _tell(answer: Path, error: Exception, is_main: bool = True) -> None:
+    """Leave the answer. Of several ranks the first to fail has the cause: the others only miss it then."""
     if not is_main:
         return
     kind = type(error).__name__
     text = str(error).strip() or kind
-    answer.write_text(json.dumps({"kind": kind, "module": type(error).__module__, "text": text[-4000:]}))
+    with contextlib.suppress(FileExistsError), answer.open("x", encoding="utf-8") as file:
+        file.write(json.dumps({"kind": kind, "module": type(error).__module__, "text": text[-4000:]}))
 
 
 def _raise_answer(run: Run, status: int, answer: Path) -> None:
@@ -148,6 +156,8 @@ def _raise_answer(run: Run, status: int, answer: Path) -> None:
         return
     if told["kind"] == Stopped.__name__ if told else run.stop_requested():
         raise Stopped
+    if told is None and status == -signal.SIGKILL:
+        raise EngineError(f"The process of stage {run.stage} was {KILLED}.")
     if told is None:
         raise EngineError(f"The process of stage {run.stage} ended without a word (status {status}): the log says "
                           "more. If the machine ran out of memory, lower the batch size or the longest answer.")

@@ -55,7 +55,7 @@ CHARTS = (
           (("time/generate_seconds", "generate"), ("time/score_seconds", "score"), ("time/learn_seconds", "learn")),
           unit="seconds", stacked=True),
     Chart("step_time", "Seconds a step", "Time of one step.", (("time/step_seconds", "step"),), unit="seconds"),
-    Chart("throughput", "Tokens a second", "Speed of sampling answers and of learning from them.",
+    Chart("throughput", "Tokens a second", "Speed of sampling answers, and of learning from answers or solutions.",
           (("throughput/generated", "generated"), ("throughput/learnt", "learnt"))),
     Chart("gpu", "GPU use", "Share of the time in which the GPU was busy.", (("gpu/utilisation", "busy"),),
           unit="share"),

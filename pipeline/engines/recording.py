@@ -7,7 +7,6 @@ out), and writes each group with its rewards and advantages. A callback sees nei
 With several processes each scores its own completions; rank 0 gathers them and alone writes.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pipeline import tags
 from pipeline.engines.checkpoints import mark_complete, prune
+from pipeline.engines.gpu_use import GpuUse
 from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.rewards.answers import same_answer
@@ -62,8 +62,9 @@ class RecordGroups:
         started = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)
         seconds = time.perf_counter() - started
-        self._generate_seconds += seconds - self._score_seconds
-        self._scored_seconds_of_step = getattr(self, "_scored_seconds_of_step", 0.0) + self._score_seconds
+        if self.model.training:  # answers to the validation part belong to no step
+            self._generate_seconds += seconds - self._score_seconds
+            self._scored_seconds_of_step = getattr(self, "_scored_seconds_of_step", 0.0) + self._score_seconds
         self._write_groups(output["advantages"].flatten().tolist())
         return output
 
@@ -171,14 +172,22 @@ class Watch(TrainerCallback):
         self.run, self.is_main, self.processes, self.boundary, self.keep = run, is_main, processes, boundary, keep
         self.trainer: Any = None
         self.stopped = False
-        self._began = 0.0
+        self._began, self._tokens_before = 0.0, 0
+        self._gpu_use: GpuUse | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.is_main:  # the time left follows from here on: without the loading and an earlier attempt's steps
             self.run.progress(state.global_step, state.max_steps, "steps")
+        if torch.cuda.is_available():
+            self._gpu_use = GpuUse(torch.cuda.utilization)
+            self._gpu_use.start()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self._gpu_use is not None:
+            self._gpu_use.stop()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._began = time.perf_counter()
+        self._began, self._tokens_before = time.perf_counter(), state.num_input_tokens_seen
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         seconds = time.perf_counter() - self._began
@@ -189,8 +198,10 @@ class Watch(TrainerCallback):
             values |= {"time/generate_seconds": generate, "time/score_seconds": score, "time/learn_seconds": learn}
             if tokens and generate > 0 and learn > 0:
                 values |= {"throughput/generated": tokens / generate, "throughput/learnt": tokens / learn}
-        if torch.cuda.is_available():
-            values |= gpu_metrics()
+        elif (tokens := state.num_input_tokens_seen - self._tokens_before) > 0:
+            values["throughput/learnt"] = tokens / seconds
+        if self._gpu_use is not None:
+            values |= gpu_metrics(self._gpu_use)
         if self.is_main:
             self.run.metrics(state.global_step, values)
             self.run.progress(state.global_step, state.max_steps, "steps")
@@ -201,7 +212,7 @@ class Watch(TrainerCallback):
                logs: dict[str, float] | None = None, **_: Any) -> None:
         if not args.fp16:  # whose scaler skips such steps
             refuse_not_finite(logs or {}, state.global_step)
-        if self.is_main and logs and "train_runtime" not in logs:
+        if self.is_main and logs and "train_loss" not in logs:  # as the summary at the end has
             names = SFT_KEYS if self.run.stage == "sft" else GRPO_KEYS
             values = {names[k]: v for k, v in logs.items() if k in names and v is not None}
             if values:
@@ -244,14 +255,13 @@ GRPO_KEYS = {"learning_rate": "optim/lr", "grad_norm": "optim/grad_norm", "kl": 
              "entropy": "policy/entropy", "clip_ratio/region_mean": "policy/clipped"}
 
 
-def gpu_metrics() -> dict[str, float]:
+def gpu_metrics(use: GpuUse) -> dict[str, float]:
     """Of this process's GPU: the memory in use by all processes (GiB), the most that torch held in this one (GiB; vLLM
-    in the same process included), and the utilisation where NVML tells it."""
+    in the same process included), and the share of the step in which it was busy, where NVML tells it."""
     free, total = torch.cuda.mem_get_info()
     values = {"gpu/memory_gib": (total - free) / GIB, "gpu/own_peak_gib": torch.cuda.max_memory_reserved() / GIB}
-    with contextlib.suppress(Exception):  # NVML is missing or forbidden: the number is not shown, training goes on
-        values["gpu/utilisation"] = float(torch.cuda.utilization()) / 100
-    return values
+    busy = use.take()
+    return values if busy is None else values | {"gpu/utilisation": busy}
 
 
 def _text(completion: Any) -> str:

@@ -91,7 +91,8 @@ class TrlEngine:
         """vLLM where a GPU and vLLM are and fast inference is on; otherwise transformers."""
         source = model_folder(model) if str(model) == "tiny" else model
         if uses_vllm(run):
-            return VllmGenerator(source, run.recipe.model, adapter, precision, run.recipe.lora.rank, length)
+            return VllmGenerator(source, run.recipe.model, adapter, precision, run.recipe.lora.rank, length,
+                                 run.folder.log)
         return TransformersGenerator(source, run.recipe.model, adapter, precision)
 
 
@@ -167,7 +168,7 @@ def sft_arguments(run: Run, has_eval: bool) -> TrainingArguments:
         per_device_eval_batch_size=sft.batch_size, warmup_steps=sft.warmup, lr_scheduler_type=sft.scheduler,
         weight_decay=sft.weight_decay, max_grad_norm=sft.max_grad_norm, save_steps=sft.save_every,
         eval_strategy="steps" if has_eval else "no", eval_steps=sft.eval_every, prediction_loss_only=True,
-        **_common_arguments(run))
+        include_num_input_tokens_seen="non_padding", **_common_arguments(run))
 
 
 def grpo_config(run: Run, rewards: RewardSet, **more: Any) -> GRPOConfig:

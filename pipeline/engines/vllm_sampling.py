@@ -1,6 +1,7 @@
 """A loaded model that answers prompts through vLLM on one GPU. See `base.Generator`."""
 
 import gc
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ class VllmGenerator:
     """Offline vLLM on one GPU. 8bit is online fp8, 4bit is bitsandbytes nf4, quantised while loading."""
 
     def __init__(self, model: str | Path, step: ModelStep, adapter: Path | None = None, precision: str = "16bit",
-                 rank: int = 64, length: int = 0) -> None:
-        self._source, self._step, self._adapter, self._rank = model, step, adapter, rank
+                 rank: int = 64, length: int = 0, log: Path | None = None) -> None:
+        """`log`: where this process's output goes; vLLM's own process tells only there why it failed."""
+        self._source, self._step, self._adapter, self._rank, self._log = model, step, adapter, rank, log
         self._length = max(length, step.max_length)
         self._quantization = VLLM_PRECISION[precision]
         self.method = {None: "16-bit", "fp8": "fp8 (vLLM online)", "bitsandbytes": "bitsandbytes nf4 (vLLM)"}[
@@ -38,6 +40,7 @@ class VllmGenerator:
 
     def __enter__(self) -> "VllmGenerator":
         self.tokenizer = load_tokenizer(self._source, self._step)
+        seen = self._log.stat().st_size if self._log and self._log.exists() else 0
         try:
             self.llm = self._load()
         except RuntimeError:  # its own process says why in the log only: mostly that another took memory meanwhile
@@ -45,9 +48,9 @@ class VllmGenerator:
             try:
                 self.llm = self._load()
             except (ValueError, RuntimeError, OSError) as error:
-                raise self._failure(error) from error
+                raise self._failure(error, seen) from error
         except (ValueError, OSError) as error:
-            raise self._failure(error) from error
+            raise self._failure(error, seen) from error
         report = self.llm.collective_rpc("memory_report")[0]
         self.weight_bytes, self._peak_bytes = report["weights"], report["peak"]
         return self
@@ -62,10 +65,10 @@ class VllmGenerator:
             max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True, disable_log_stats=True,
             worker_extension_cls="pipeline.engines.vllm_memory.MemoryReport", **options)
 
-    def _failure(self, error: Exception) -> EngineError:
-        return EngineError(f"vLLM cannot load {str(self._source)!r}: {str(error).splitlines()[0][:300]} The log has "
-                           "the cause. Wait for other programs on this GPU to end, lower the sequence length, or "
-                           "switch fast inference off.")
+    def _failure(self, error: Exception, seen: int) -> EngineError:
+        cause = told_cause(self._log, seen) or str(error).splitlines()[0]
+        return EngineError(f"vLLM cannot load {str(self._source)!r}: {cause[:400]} The log has more. Wait for other "
+                           "programs on this GPU to end, lower the sequence length, or switch fast inference off.")
 
     def peak_bytes(self) -> int | None:
         """The most that vLLM saw beside its KV cache, which fills its share of the GPU whatever the precision."""
@@ -103,6 +106,18 @@ class VllmGenerator:
         from vllm.lora.request import LoRARequest
 
         return LoRARequest("adapter", 1, str(self._adapter))
+
+
+def told_cause(log: Path | None, seen: int) -> str:
+    """What was printed to a log after byte `seen` about want of memory, otherwise the last error; empty without any."""
+    if log is None or not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(seen)
+        text = file.read().decode("utf-8", "replace")
+    found = [line.strip() for line in re.findall(r"\b(?:\w+\.)*\w*Error: (.+)", text)
+             if "Engine core initialization failed" not in line]
+    return next((line for line in found if "memory" in line.lower()), found[-1] if found else "")
 
 
 def vllm_answers(llm: Any, tokenizer: Any, prompts: Sequence[list[int]], settings: Any, lora: Any = None,

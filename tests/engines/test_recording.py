@@ -1,14 +1,17 @@
 """The numbers that each training step puts on record."""
 
+import threading
+
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pipeline import tags
+from pipeline.engines.gpu_use import GpuUse
 from pipeline.engines.recording import refuse_not_finite, summarise
 from pipeline.errors import EngineError
-from pipeline.failures import explain
+from pipeline.failures import KILLED, OUT_OF_MEMORY, explain
 from pipeline.recipe import ModelStep, Recipe
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
@@ -80,3 +83,41 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
         assert "press Resume" in failure.remedy and "a vLLM share of 15%" in failure.remedy
     large = explain(ValueError(words), Recipe(model=ModelStep(gpu_memory_share=0.9)), "grpo")
     assert "a vLLM share of 95%" in large.remedy
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 23.65 GiB of which 812.00 MiB is "
+     "free. Including non-PyTorch memory, this process has 22.8 GiB memory in use.",
+     "GRPO ran out of GPU memory (it asked for 2.50 GiB more, of 23.65 GiB in all 812.00 MiB were free)."),
+    ("Free memory on device cuda:0 (10.21/139.8 GiB) on startup is less than desired GPU memory utilization (0.5, "
+     "69.9 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+     "(vLLM's share is 69.9 GiB, and 10.21 of 139.8 GiB were free when it started)"),
+    ("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+     "8589934592 bytes. Error code 12", "GRPO ran out of memory on this machine (it asked for 8.0 GB more)."),
+    (f"The process of stage grpo was {KILLED}.", "ran out of memory on this machine and was ended by the system"),
+])
+def test_out_of_memory_is_explained_with_the_numbers_that_were_told(said, told):
+    """As torch and vLLM write it; every one leads to a proposal that one click starts."""
+    failure = explain(RuntimeError(said), Recipe(grpo={"batch_size": 16}), "grpo")
+    assert told in failure.reason and failure.kind == OUT_OF_MEMORY
+    assert "GRPO batch size from 16 to 8 with accumulation 2 (the same learning" in failure.remedy
+
+
+def test_gpu_use_is_averaged_over_a_step_and_is_a_share():
+    """Asked several times: 100, 0, 100, 0, … percent are a half; without NVML there is no number."""
+    answers = iter([100, 0] * 3)
+    done = threading.Event()
+
+    def ask():
+        now = next(answers, None)
+        if now is None:
+            done.set()
+            raise RuntimeError("NVML is gone")
+        return now
+
+    use = GpuUse(ask)
+    assert use.take() is None
+    use.start()
+    assert done.wait(60)
+    assert use.take() == 0.5 and use.take() is None
+    use.stop()

@@ -1,16 +1,20 @@
 """A stage in processes of its own: one, and two ranks that share a step."""
 
 import resource
+import signal
 import socket
 from dataclasses import replace
 
 import pytest
 
 from pipeline import stage_process
-from pipeline.errors import DatasetError, RunError
+from pipeline.dataset.chat import ChatTokenizer
+from pipeline.engines.trl import sft_examples
+from pipeline.errors import DatasetError, EngineError, RunError
+from pipeline.failures import OUT_OF_MEMORY, explain
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader
-from pipeline.stage_process import run_in_child, stop_poll
+from pipeline.stage_process import gpu_launcher, run_in_child, stop_poll
 from pipeline.studio_home import StudioHome
 
 TWO_RANKS = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -20,7 +24,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 def test_two_ranks_record_one_another_s_groups_once_and_hear_a_stop_together(make_run):
     """2 ranks x 8 answers in groups of 4 are 4 groups a step, written once; a stop request that is there from the
     start ends both ranks after step 1, with a checkpoint; resumed, steps 2 to 4 follow."""
-    run = make_run(sft={"enabled": False}, grpo={"steps": 3})
+    run = make_run(sft={"enabled": False}, grpo={"steps": 3, "eval_every": 3, "eval_rows": 6})
     home = StudioHome(run.folder.path.parent.parent)
     home.add_run(run.folder.id, "two ranks", "train")
     home.ask_stop(run.folder.id)
@@ -39,6 +43,51 @@ def test_two_ranks_record_one_another_s_groups_once_and_hear_a_stop_together(mak
         assert len({group["prompt"] for group in groups}) == 4
         assert all(len(reader.completions_of(group["id"])) == 4 for group in groups)
     assert run.folder.adapter("grpo").is_dir()
+    attempts = {row["name"]: row["attempt"] for row in reader.stages()}
+    assert attempts["grpo"] == 2 and [row["step"] for row in reader.metric("validation/reward/total")] == [3]
+    rows = {row["key"]: row["value"] for row in reader.metrics() if row["step"] == 3}
+    tokens = sum(c["tokens"] for group in reader.groups_at("grpo", 3) for c in reader.completions_of(group["id"]))
+    assert rows["throughput/generated"] == pytest.approx(tokens / rows["time/generate_seconds"])  # of both ranks
+
+
+def test_two_ranks_learn_from_all_examples_of_a_step_and_write_once(make_run):
+    """2 ranks x 4 examples: 24 rows are 3 steps, each recorded once, with the tokens of both ranks."""
+    run = make_run(sft={"max_steps": 3, "eval_every": 3})
+    run.begin("sft", 1)
+    run_in_child(run, TWO_RANKS, ONE_THREAD)
+    reader = RunReader(run.folder)
+    assert [row["step"] for row in reader.metric("sft/loss")] == [1, 2, 3]
+    assert [row["step"] for row in reader.metric("sft/eval_loss")] == [3]
+    seconds = {row["step"]: row["value"] for row in reader.metric("time/step_seconds")}
+    tokens = sum(row["value"] * seconds[row["step"]] for row in reader.metric("throughput/learnt"))
+    everything = sum(len(e["input_ids"]) for e in sft_examples(run, ChatTokenizer.load("tiny"), "sft"))
+    assert tokens == pytest.approx(everything)
+    assert run.folder.adapter("sft").is_dir()
+
+
+def test_the_launcher_for_several_gpus_is_what_accelerate_understands():
+    """Its own parser reads the arguments; what would be asked of a person's configuration file is all given."""
+    from accelerate.commands.launch import launch_command_parser
+
+    module, *arguments = gpu_launcher(2)
+    assert module == "accelerate.commands.launch"
+    read = launch_command_parser().parse_args([*arguments, "-m", "pipeline.stage_process", "RUN"])
+    assert (read.multi_gpu, read.num_processes, read.num_machines, read.module) == (True, 2, 1, True)
+    assert read.training_script == "pipeline.stage_process" and read.training_script_args == ["RUN"]
+    assert (read.mixed_precision, read.dynamo_backend) == ("no", "no") and read.main_process_port
+
+
+def test_the_first_rank_that_fails_says_why_and_a_killed_one_ran_out_of_memory(make_run, tmp_path):
+    """When one rank is out of memory, the others fail for want of it; the system's kill leaves no words at all."""
+    answer = tmp_path / "answer.json"
+    stage_process._tell(answer, RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB."))
+    stage_process._tell(answer, RuntimeError("NCCL error: remote process exited"))
+    run = make_run()
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        stage_process._raise_answer(run, 1, answer)
+    with pytest.raises(EngineError, match="killed by the system") as caught:
+        stage_process._raise_answer(run, -signal.SIGKILL, answer)
+    assert explain(caught.value, run.recipe, "grpo").kind == OUT_OF_MEMORY
 
 
 def test_runs_that_start_together_get_ports_of_their_own(make_run):

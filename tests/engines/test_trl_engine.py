@@ -76,6 +76,24 @@ def test_grpo_records_every_group_with_rewards_and_advantages(make_run):
     assert {"policy/kl", "policy/entropy", "optim/lr", "time/step_seconds", "time/generate_seconds",
             "throughput/generated", "throughput/learnt", "validation/reward/total"} <= keys
     assert run.writer.failed_writes == 0
+    rows = {(row["key"], row["step"]): row["value"] for row in reader.metrics()}
+    for step in (1, 2, 3, 4):  # after step 2 the validation part is answered too: that is no part of step 3
+        parts = [rows[f"time/{name}_seconds", step] for name in ("generate", "score", "learn")]
+        assert min(parts) > 0 and sum(parts) == pytest.approx(rows["time/step_seconds", step])
+        tokens = sum(c["tokens"] for g in reader.groups_at("grpo", step) for c in reader.completions_of(g["id"]))
+        assert rows["throughput/generated", step] == pytest.approx(tokens / parts[0])
+        assert rows["throughput/learnt", step] == pytest.approx(tokens / parts[2])
+
+
+def test_sft_records_the_tokens_that_it_learns_a_second(make_run):
+    """Tokens a second times seconds are whole tokens, those of four examples: padding does not count."""
+    run = make_run()
+    _train(run, "sft")
+    lengths = sorted(len(example["input_ids"]) for example in sft_examples(run, ChatTokenizer.load("tiny"), "sft"))
+    rows = {(row["key"], row["step"]): row["value"] for row in RunReader(run.folder).metrics()}
+    for step in (1, 2, 3, 4):
+        tokens = rows["throughput/learnt", step] * rows["time/step_seconds", step]
+        assert tokens == pytest.approx(round(tokens)) and sum(lengths[:4]) <= round(tokens) <= sum(lengths[-4:])
 
 
 def test_the_trainer_tokenises_prompts_as_the_preview_does(make_run):

@@ -1,11 +1,12 @@
 """Answers of vLLM's engine in their order, and a stop in the middle. vLLM needs a GPU: its engine is stood in for."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline.engines.vllm_memory import MemoryReport
-from pipeline.engines.vllm_sampling import evaluation_share, vllm_answers, vllm_rank
+from pipeline.engines.vllm_sampling import evaluation_share, told_cause, vllm_answers, vllm_rank
 
 
 class StepEngine:
@@ -79,3 +80,16 @@ def test_memory_report_adds_up() -> None:
     worker.model_runner = SimpleNamespace(model_memory_usage=270e6)
     worker.peak_activation_memory, worker.non_torch_memory = 1e9, None
     assert worker.memory_report() == {"weights": 270_000_000, "peak": 1_270_000_000}
+
+
+def test_why_vllm_s_own_process_failed_is_found_in_the_log(tmp_path: Path) -> None:
+    """The caller only hears that initialization failed; what was printed before this attempt does not count."""
+    log = tmp_path / "log.txt"
+    old = "ValueError: from an earlier attempt, out of memory\n"
+    log.write_text(old + "(EngineCore pid=7) ERROR 11-22 [core.py:843] torch.OutOfMemoryError: CUDA out of memory. "
+                   "Tried to allocate 2.50 GiB.\nRuntimeError: Engine core initialization failed. See above.\n"
+                   "ValueError: something later\n")
+    assert told_cause(log, len(old)) == "CUDA out of memory. Tried to allocate 2.50 GiB."
+    log.write_text("(EngineCore pid=7) ERROR [core.py:843] ValueError: There is no module named q_norm\n")
+    assert told_cause(log, 0) == "There is no module named q_norm"
+    assert told_cause(log, 10_000) == "" and told_cause(None, 0) == "" and told_cause(tmp_path / "none", 0) == ""

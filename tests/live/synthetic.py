@@ -35,7 +35,7 @@ def healthy_grpo() -> dict[str, Curve]:
         "optim/grad_norm": constant(0.08, 0.01), "policy/kl": rising(0.0, 0.05, 0.002),
         "policy/entropy": rising(0.8, 0.45, 0.02), "time/step_seconds": constant(2.0, 0.05),
         "time/generate_seconds": constant(1.2, 0.03), "time/score_seconds": constant(0.05, 0.005),
-        "time/learn_seconds": constant(0.75, 0.03), "gpu/utilisation": constant(80, 5),
+        "time/learn_seconds": constant(0.75, 0.03), "gpu/utilisation": constant(0.8, 0.05),
         "gpu/memory_gib": constant(20, 0.1), "loss": constant(0.0, 0.001),
     }
 

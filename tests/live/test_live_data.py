@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import live_data, live_groups
 from pipeline.run_folder import RunFolder, RunReader
+from reasoning_ui.charts import CHARTS
 from tests.live.synthetic import Synthetic, constant, write_run
 
 
@@ -25,6 +26,18 @@ def test_keys_are_found_by_stage(run: RunFolder) -> None:
         expected.setdefault(row["stage"], []).append(row["key"])
     assert live_data.metric_keys(reader) == expected
     assert expected["sft"][-1] == "time/step_seconds"
+
+
+def test_what_a_chart_shows_as_a_share_is_written_as_one(run: RunFolder) -> None:
+    """Between 0 and 1, as the trainer records it: the page multiplies by 100. Seconds of the parts add up to a step."""
+    reader = RunReader(run)
+    shares = [key for chart in CHARTS if chart.unit == "share" for key, _ in chart.series]
+    found = {key: live_data.values(reader, "grpo", key)[1] for key in shares}
+    assert found["gpu/utilisation"] and found["completion/truncated"]
+    assert all(-0.2 < value < 1.2 for values in found.values() for value in values)  # noise included
+    split = sum(sum(live_data.values(reader, "grpo", f"time/{part}_seconds")[1])
+                for part in ("generate", "score", "learn"))
+    assert split == pytest.approx(sum(live_data.values(reader, "grpo", "time/step_seconds")[1]), rel=0.02)
 
 
 def test_an_absent_run_reads_as_empty(tmp_path: Path) -> None:

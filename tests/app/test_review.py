@@ -1,0 +1,122 @@
+"""What the Train tab says and offers on machines that are made up, through the handlers that the page calls."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline import model_check
+from pipeline.hardware import Gpu, Hardware, usable
+from pipeline.memory import estimates
+from pipeline.model_facts import ModelFacts
+from pipeline.recipe import ModelStep, Recipe
+from pipeline.studio_home import StudioHome
+from reasoning_ui import checks, train_tab
+from reasoning_ui.shared import choices_of
+from reasoning_ui.training_form import from_store
+from tests.app.test_memory import PACKAGES, QWEN
+
+H200 = Gpu(0, "NVIDIA H200", 139.8, 0.4, (9, 0))
+GOOD = Hardware(32, 128, 100, (H200,), "580.95.05", None, PACKAGES | {"unsloth_zoo": "2026.10.7"})
+SMALL = replace(GOOD, gpus=(Gpu(0, "RTX 3060", 12.0, 0.3, (8, 6)),))
+FORM = ["about", "problems", "review", "yaml", "offer 1", "offer 2", "offer 3", "fill"]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Any:
+    """As much of the page as the handlers need: its home."""
+    return SimpleNamespace(home=StudioHome(tmp_path / "home"), extras={})
+
+
+def see(monkeypatch: pytest.MonkeyPatch, machine: Hardware, facts: ModelFacts = QWEN) -> None:
+    """The page finds this machine, and every model has these facts."""
+    monkeypatch.setattr(checks, "_remember", lambda key, seconds, make: make())
+    monkeypatch.setattr(checks, "detect", lambda: machine)
+    monkeypatch.setattr(model_check, "read_facts", lambda source, revision=None: replace(facts, source=source))
+    monkeypatch.setattr(model_check, "free_disk_gib", lambda home: 10_000.0)
+
+
+def form_of(model: str, training: str) -> list[Any]:
+    """The inputs of the page's handlers: data, rewards, goal and the values of the form."""
+    _, data, rewards, _ = choices_of(Recipe())
+    goal, shown = from_store(model, training)
+    return [data, rewards, goal, *shown]
+
+
+def page(shared: Any, recipe: Recipe) -> dict[str, Any]:
+    """What the person reads, tags taken out, and the words on the buttons ("" where there is none)."""
+    model, _, _, training = choices_of(recipe)
+    shown = train_tab._review(shared, *form_of(model, training))
+    texts = [unescape(re.sub(r"<[^>]+>", " ", part)) for part in shown[:4]]
+    return dict(zip(FORM, [*texts, *(button.value if button.visible else "" for button in shown[4:])], strict=True))
+
+
+RECIPE = Recipe(model=ModelStep(source="owner/model"))
+
+
+@pytest.mark.parametrize(("machine", "says", "engine"), [
+    (GOOD, "Ready to train.", "Unsloth with vLLM, on one GPU"),
+    (replace(GOOD, gpus=(H200, replace(H200, index=1))), "Ready to train.", "2 GPUs are here and this run uses one"),
+    (replace(GOOD, driver="560.35.03"), "needs 580 or newer: update the driver. Until then training runs on the CPU",
+     "TRL, because there is no GPU to use"),
+    (replace(GOOD, packages={"torch": "2.11.0"}), "pip install -r requirements-gpu.txt",
+     "TRL, because Unsloth and vLLM are not both installed"),
+    (replace(GOOD, packages=GOOD.packages | {"unsloth": "2026.12.1"}), "unsloth 2026.12.1 is installed, but 2026.10.5",
+     "Unsloth with vLLM"),
+    (replace(GOOD, gpus=(replace(H200, used_gib=20.0, processes=1),)), "in use by 1 process outside this app",
+     "NVIDIA H200, 140 GiB (120 GiB free)"),
+    (Hardware(2, 24, 20), "of memory; this machine has 20.0 GiB free", "training runs on 2 CPU cores"),
+])
+def test_a_person_reads_what_the_machine_has_and_lacks(
+        monkeypatch: pytest.MonkeyPatch, shared: Any, machine: Hardware, says: str, engine: str) -> None:
+    see(monkeypatch, machine)
+    shown = page(shared, RECIPE)
+    assert says in " ".join(shown["problems"].split()) and engine in shown["review"]
+    assert ("Ready" in shown["problems"]) is (says == "Ready to train.")
+
+
+def test_a_button_makes_a_recipe_fit_that_is_too_large_for_the_gpu(
+        monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    """12 GiB for 1.5 billion parameters: one click, and nothing speaks against starting any more."""
+    see(monkeypatch, SMALL)
+    large = RECIPE.model_copy(update={"model": ModelStep(source="owner/model", engine="trl")})
+    before = page(shared, large)
+    assert "does not fit" in before["review"] and "The buttons below make it fit." in before["problems"]
+    assert before["offer 1"].startswith("Make it fit: ") and before["fill"] == ""
+    model, _, _, training = choices_of(large)
+    made_model, made_training = train_tab._apply_offer(shared, 0, *form_of(model, training))
+    after = Recipe.parse({"model": json.loads(made_model), **json.loads(made_training)})
+    assert all(e.fits for e in estimates(after, QWEN, usable(SMALL)))
+    assert "Ready to train." in page(shared, after)["problems"]
+
+
+def test_another_button_fills_the_gpu_with_the_same_answers_a_step(
+        monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    see(monkeypatch, GOOD)
+    small_pieces = RECIPE.model_copy(update={"grpo": RECIPE.grpo.model_copy(update={
+        "batch_size": 8, "accumulation": 8})})
+    assert page(shared, small_pieces)["fill"] == "Fill this machine: 64 answers at a time; 50% of the GPU for vLLM"
+    model, _, _, training = choices_of(small_pieces)
+    _, made = train_tab._apply_plan(shared, *form_of(model, training))
+    grpo = json.loads(made)["grpo"]
+    assert (grpo["batch_size"], grpo["accumulation"]) == (64, 1)
+
+
+def test_a_share_in_which_vllm_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    see(monkeypatch, SMALL)
+    tight = RECIPE.model_copy(update={"model": ModelStep(source="owner/model", gpu_memory_share=0.1)})
+    assert "A share of 10% of the GPU is too small for vLLM with this model: set it to 33% or more" in page(
+        shared, tight)["problems"]
+
+
+def test_a_model_that_cannot_be_trained_is_refused_with_what_would_work(
+        monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    see(monkeypatch, SMALL, replace(QWEN, parameters=14_000_000_000, linears={"q": ((40_000, 40_000),) * 8}))
+    shown = page(shared, RECIPE)
+    assert "Change this before training:" in shown["problems"]
+    assert "in 16bit; the GPU has 12.0 GiB: choose 4bit, in which they take" in shown["problems"]
