@@ -14,7 +14,7 @@ test: ## everything
 bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw results in docs/results/
 	$(PYTHON) -m benchmarks.app_start --out docs/results/app_start.json
 	$(PYTHON) -m benchmarks.demo_bars --out docs/results/demo.json
-	$(PYTHON) -m benchmarks.steps --path cpu --batch 32 --steps 12 --out docs/results/steps_cpu.json
+	$(PYTHON) -m benchmarks.steps --path cpu --repeats 8 --steps 3 --skip 2 --out docs/results/steps_cpu.json
 	$(PYTHON) -m benchmarks.evaluation_speed --out docs/results/evaluation_cpu.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json

@@ -20,7 +20,7 @@ fi
 if wanted steps; then # ours against the plain script, in turns
   for path in trl-vllm unsloth trl-transformers; do
     $PYTHON -m benchmarks.steps --path $path --model "$MODEL" --data "$TRAIN" --max-tokens 512 --max-length 1024 \
-      --repeats "${REPEATS:-5}" --steps "${STEPS:-12}" --skip "${SKIP:-4}" --quickstart "${QUICKSTART:-0}" --out "$OUT/gpu-steps-$path.json" || failed=1
+      --repeats "${REPEATS:-8}" --steps "${STEPS:-4}" --skip "${SKIP:-3}" --again --quickstart "${QUICKSTART:-0}" --out "$OUT/gpu-steps-$path.json" || failed=1
   done
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best

@@ -6,9 +6,10 @@
 Both are started, one after the other, and run their first steps (compiling, warming up), which do not count. Then they
 take turns of a few steps, `--repeats` times: all processes of the side that waits are stopped by a signal, so that it
 holds its memory and does nothing. The step in which a side was stopped does not count. A step lasts from the end of the
-one before to its own end. Printed: the geometric mean of ours / plain over the rounds with its 95 % interval (Student's
-t on the logarithms), for the median seconds a step and for tokens a second; the latter does not depend on how long the
-sampled answers happened to be. Nothing else may use the machine meanwhile.
+one before to its own end. The plain script gets the rows that our run prepared, in their order, and both shuffle with
+the same seed, so that the same steps of both ask the same questions. Printed: the geometric mean of ours / plain over
+the rounds with its 95 % interval (Student's t on the logarithms), for the median seconds a step and for tokens a
+second. Nothing else may use the machine meanwhile.
 
 With `--quickstart N`, in the first N rounds the plain script also runs as its quickstart has it: 8 answers at a time,
 accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is started first of all, so its start
@@ -36,8 +37,9 @@ import psutil
 from scipy import stats
 
 from pipeline import jobs
+from pipeline.dataset.prepare import read_part
 from pipeline.recipe import Recipe
-from pipeline.run_folder import RunReader
+from pipeline.run_folder import RunFolder, RunReader
 from pipeline.run_queue import MARK
 from pipeline.studio_home import StudioHome
 
@@ -198,6 +200,16 @@ def processes_of(home: StudioHome) -> list[psutil.Process]:
     return found
 
 
+def prepared_rows(work: Path) -> str:
+    """What our run trains on, in its order, in the shape that the plain scripts read."""
+    home = StudioHome(work / "home-ours")
+    rows = read_part(RunFolder(next(home.runs_dir.iterdir())).data("grpo"))
+    out = work / "prepared.jsonl"
+    out.write_text("\n".join(json.dumps({"question": row["question"], "answer": f"#### {row['reference']}"})
+                             for row in rows if row["reference"] is not None))
+    return str(out)
+
+
 def demo_rows(folder: Path) -> str:
     """The bundled problems in the shape that both sides read: question, and worked steps with `#### N`."""
     from pipeline.dataset.demo import demo_rows as rows
@@ -218,11 +230,13 @@ def main() -> None:
     args.data = str(Path(args.data).resolve()) if args.data else demo_rows(work)
     deadline = time.monotonic() + args.limit_seconds
     sides: list[Side] = []
-    result: dict[str, Any] = {"path": args.path, "settings": vars(args), "sides": {}}
+    given = args.data
+    result: dict[str, Any] = {"path": args.path, "settings": dict(vars(args)), "sides": {}}
     try:
         for name in ("ours", "plain", *(["quickstart"] if args.quickstart else [])):
             sides.append(_started(args, work, name, deadline))
             sides[-1].signal(signal.SIGSTOP)
+            args.data = args.data if name != "ours" else prepared_rows(work)
         for number in range(args.repeats):
             taking = sides[:2] if number % 2 == 0 else sides[1::-1]  # neither always runs on a warmer machine
             for side in taking + sides[2:] * (number < args.quickstart):
@@ -238,6 +252,7 @@ def main() -> None:
             print(f"{name}: ours / {other} = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to "
                   f"{found['high']:.3f}")
     if args.again:
+        args.data = given
         again = _started(args, work, "again", deadline, 1)
         result["start_seconds_again"] = again.reach(1, deadline).start_seconds
         again.end()
