@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.hardware import Hardware
-from pipeline.memory import estimates, samples_with_vllm, vllm_share, with_values
+from pipeline.memory import estimates, plan_batch, samples_with_vllm, vllm_share, with_values
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
 
@@ -104,9 +104,10 @@ TIERS = (_without_loss, _asleep, _fewer_bits, _without_vllm, _shorter)  # by wha
 
 
 def _together(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Change | None:
-    """Changes on top of one another until all fits, always the one that saves most; None when that is not enough."""
-    values: Values = {}
-    now = recipe
+    """Changes on top of one another until all fits: the planner's batch for GRPO where it has one, then always the one
+    that saves most; None when that is not enough."""
+    values = _planned(recipe, facts, hardware)
+    now = with_values(recipe, values) or recipe
     for candidates in TIERS:
         for _ in range(MOST_STEPS):
             if _fits(now, facts, hardware):
@@ -122,6 +123,17 @@ def _together(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Change |
     if not now.model.fast_inference:  # what was tried for vLLM's sake before
         values = {path: value for path, value in values.items() if path[1] not in ("vllm_sleep", "gpu_memory_share")}
     return _change(recipe, values, facts, hardware) if _fits(now, facts, hardware) else None
+
+
+def _planned(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Values:
+    """What the planner would change: the largest pieces that fit."""
+    plan = plan_batch(recipe, facts, hardware) if recipe.grpo.enabled else None
+    if plan is None:
+        return {}
+    planned: Values = {("grpo", "batch_size"): plan.batch_size, ("grpo", "accumulation"): plan.accumulation,
+                       ("model", "gpu_memory_share"): plan.gpu_memory_share or recipe.model.gpu_memory_share}
+    return {(step, name): value for (step, name), value in planned.items()
+            if getattr(getattr(recipe, step), name) != value}
 
 
 def _change(recipe: Recipe, values: Values, facts: ModelFacts, hardware: Hardware) -> Change | None:

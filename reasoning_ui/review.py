@@ -94,7 +94,7 @@ def parameters_line(facts: ModelFacts, recipe: Recipe) -> str:
 
 
 def bars_html(estimate: Estimate) -> str:
-    """One stage's memory as a stacked bar with a legend; the outline is what the device has."""
+    """One stage's memory as a stacked bar with a legend; the outline, or a mark, is what the device has."""
     scale = max(estimate.capacity_gib, estimate.total_gib, 1e-9)
     pieces, legend = [], []
     for i, bar in enumerate(estimate.bars):
@@ -103,6 +103,9 @@ def bars_html(estimate: Estimate) -> str:
                       f'title="{escape(bar.name)}: {_gib(bar.gib)}"></span>')
         legend.append(f'<li><i class="rs-bar-{i % 8}"></i><span>{escape(bar.name)}</span> <b>{_gib(bar.gib)}</b>'
                       f'<small>{escape(bar.why)}</small></li>')
+    if estimate.total_gib > estimate.capacity_gib:
+        pieces.append(f'<i class="rs-limit" style="left:{100 * estimate.capacity_gib / scale:.2f}%" title="What there '
+                      f'is: {_gib(estimate.capacity_gib)}"></i>')
     tight = estimate.total_gib <= estimate.capacity_gib
     verdict = "fits" if estimate.fits else "too tight" if tight else "does not fit"
     style = "rs-good-text" if estimate.fits else "rs-bad-text"

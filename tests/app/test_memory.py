@@ -105,7 +105,8 @@ def test_one_setting_is_offered_where_one_is_enough_and_what_keeps_the_learning_
 
 
 def test_several_settings_are_offered_together_where_one_is_not_enough() -> None:
-    """Examples and answers a step stay: only the pieces get smaller, until a GPU of 24 GiB holds both stages."""
+    """Examples and answers a step stay: only the pieces get smaller, until a GPU of 24 GiB holds both stages. GRPO gets
+    the largest pieces that the planner finds."""
     big = Recipe(model=ModelStep(engine="trl", max_length=4096), sft=SftStep(batch_size=32),
                  grpo=GrpoStep(batch_size=64))
     [change] = lower_to_fit(big, QWEN, gpu(24))
@@ -113,7 +114,7 @@ def test_several_settings_are_offered_together_where_one_is_not_enough() -> None
     assert changed is not None and all(e.fits for e in estimates(changed, QWEN, gpu(24)))
     assert changed.sft.batch_size * changed.sft.accumulation == 32
     assert changed.grpo.completions_per_step == 64 and changed.model.max_length == 4096
-    assert change.label == "GRPO answers 2 at a time, SFT examples 2 at a time"
+    assert change.label == "GRPO answers 8 at a time, SFT examples 2 at a time, 17% of the GPU for vLLM"
 
 
 def test_nothing_is_offered_that_does_not_help_or_cannot_be_done() -> None:
