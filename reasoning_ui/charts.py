@@ -56,7 +56,7 @@ CHARTS = (
           unit="seconds", stacked=True),
     Chart("step_time", "Seconds a step", "Time of one step.", (("time/step_seconds", "step"),), unit="seconds"),
     Chart("throughput", "Tokens a second", "Speed of sampling answers, and of learning from answers or solutions.",
-          (("throughput/generated", "generated"), ("throughput/learnt", "learnt"))),
+          (("throughput/generated", "generated"), ("throughput/learnt", "learnt")), unit="tokens"),
     Chart("gpu", "GPU use", "Share of the time in which the GPU was busy.", (("gpu/utilisation", "busy"),),
           unit="share"),
     Chart("memory", "Memory", "GPU memory in use by all programs, and the most that this run held.",

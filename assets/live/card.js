@@ -126,7 +126,7 @@ export class Card {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: this.board.live.run + (this.log ? "log" : ""),
       xaxis: { ...axis, showgrid: false, rangemode: "normal", nticks: 6 },
       yaxis: { ...axis, type: this.log ? "log" : "linear", nticks: 5, fixedrange: false,
-        tickformat: unit === "share" ? ".0%" : unit === "tiny" ? ".2~e" : null, exponentformat: "e",
+        tickformat: unit === "share" ? ".0%" : unit === "tiny" ? ".2~e" : unit === "tokens" ? ",.4~r" : null, exponentformat: "e",
         rangemode: ["seconds", "gib", "tokens"].includes(unit) && !this.log ? "tozero" : "normal" },
       shapes: this.shapes(ink),
     };

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.engine_choice import Choice, choose, engine_problems
 from pipeline.engines.base import Engine
 from pipeline.errors import EngineError
-from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect, usable
+from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect
 from pipeline.model_facts import architecture
 from pipeline.recipe import ModelStep
 
@@ -24,10 +24,12 @@ def gpu_count() -> int:
 
 
 def machine() -> Hardware:
-    """This machine as torch can use it: what the driver tells of its GPUs, none where torch does not see them."""
-    found, count = usable(detect()), gpu_count()
-    if found.gpus or not count:
-        return found if count else replace(found, gpus=())
+    """This machine as torch can use it: torch says whether there are GPUs, the driver what they are."""
+    found, count = detect(), gpu_count()
+    if not count:
+        return replace(found, gpus=())
+    if found.gpus:
+        return found
     unknown = Gpu(0, "NVIDIA GPU", 0.0, 0.0, SMALLEST_CAPABILITY)  # NVML is forbidden, as in some containers
     return replace(found, gpus=tuple(replace(unknown, index=i) for i in range(count)))
 

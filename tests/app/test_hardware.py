@@ -139,6 +139,18 @@ def test_what_cannot_work_is_refused_before_loading(step: dict[str, Any], machin
     assert says in " ".join(engine_problems(ModelStep(**step), machine))
 
 
+def test_the_worker_takes_torch_s_word_for_whether_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three machines: torch sees none of its GPUs, it sees one, and it sees two that NVML is not allowed to tell of."""
+    from pipeline.engines import choose as worker
+
+    for found, count, expected in ((GOOD, 0, []), (GOOD, 1, ["NVIDIA H200"]),
+                                   (replace(GOOD, gpus=()), 2, ["NVIDIA GPU", "NVIDIA GPU"])):
+        monkeypatch.setattr(worker, "detect", lambda found=found: found)
+        monkeypatch.setattr(worker, "gpu_count", lambda count=count: count)
+        assert [gpu.name for gpu in worker.machine().gpus] == expected
+        assert worker.choice(ModelStep()).engine == ("unsloth" if expected else "trl")
+
+
 def test_a_gpu_on_which_a_run_of_this_home_trains_is_marked(tmp_path: Path) -> None:
     home = StudioHome(tmp_path / "home")
     two = replace(GOOD, gpus=(replace(GOOD.gpus[0], used_gib=100), Gpu(1, "NVIDIA H200", 139.8, 60.0, (9, 0))))
