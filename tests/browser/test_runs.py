@@ -148,10 +148,11 @@ def test_the_order_of_the_queue_is_changed_with_buttons(
         fake_home: Any, url: str, page: Any) -> None:
     from playwright.sync_api import expect
 
-    start(fake_home, "Busy")
+    busy = start(fake_home, "Busy")
     start(fake_home, "One", 2)
     two = start(fake_home, "Two", 2)
     open_runs(page, url)
+    expect(page.locator(f'[data-run="{busy}"]')).to_contain_text("● running")  # a run of another test may end first
     page.locator(f'[data-run="{two}"]').click()
     page.locator("#runs-earlier").click()
     expect(page.locator("#runs-said")).to_contain_text("number 1 in the queue")

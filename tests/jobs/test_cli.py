@@ -143,7 +143,8 @@ def test_ctrl_c_stops_the_run_with_a_checkpoint_and_exits_with_one(home: StudioH
     file.write_text(recipe(3000).to_yaml())
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", str(file), "--json"], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, env=dict(os.environ), text=True,
-                               cwd=Path(cli.__file__).parent.parent)
+                               cwd=Path(cli.__file__).parent.parent,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored behind `&`
     card = until(lambda: jobs.list_runs(home))[0]
     until(lambda: jobs.state(home, card.id).stage == "grpo")
     process.send_signal(signal.SIGINT)
