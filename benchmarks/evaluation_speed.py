@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runs import wait_until_finished
-from benchmarks.steps import HERE, demo_rows, ratio
+from benchmarks.steps import HERE, demo_rows
+from benchmarks.turns import ratio
 from pipeline import jobs
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader

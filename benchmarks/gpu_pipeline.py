@@ -1,7 +1,7 @@
 """Our pipeline on a GPU through the worker, from SFT to the evaluation: `python -m benchmarks.gpu_pipeline …`.
 
 The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--stop-after` stops and resumes once in
-GRPO, `--levels` evaluates the GRPO model again in 8 and 4 bit, `--aime` the three models on a file of AIME problems.
+GRPO, `--levels` evaluates the GRPO model again in 8 and 4 bit, `--aime` adds a file of AIME problems to the comparison.
 Writes one JSON file: seconds per stage, every time and reward metric, events, and the counts of the evaluation.
 """
 
@@ -29,8 +29,9 @@ def main() -> None:
     folder = home.run(run_id)
     deadline = time.monotonic() + args.limit_seconds
     state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
-    for request in _afterwards(args) if state == "finished" else []:
-        jobs.submit(home, "evaluate", run_id, request=request)
+    if args.levels and state == "finished":
+        jobs.submit(home, "evaluate", run_id,
+                    request={"models": ["grpo"], "benchmarks": ["test"], "precisions": args.levels})
         state = _follow(home, run_id, 0, deadline, args.resumes)
     Path(args.out).write_text(json.dumps({"engine": args.engine, "state": state, **_records(folder)}, indent=1))
     print(json.dumps({"engine": args.engine, "state": state, "run": str(folder.path)}))
@@ -50,13 +51,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sft-epochs", type=float)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, help="of GRPO")
+    parser.add_argument("--batch", type=int, help="answers of GRPO learnt from at a time on each GPU")
+    parser.add_argument("--accumulation", type=int, help="batches of GRPO per learning step")
+    parser.add_argument("--eval-every", type=int, help="steps of GRPO between two looks at the validation part")
     parser.add_argument("--questions", type=int, default=0, help="test questions to answer; 0 is all, -1 none")
     parser.add_argument("--models", nargs="+", default=["base", "sft", "grpo"])
     parser.add_argument("--vllm-share", type=float, default=0.3)
     parser.add_argument("--sleep", action="store_true", help="vLLM sleeps while learning")
     parser.add_argument("--stop-after", type=int, default=0, help="stop and resume once after this GRPO step; 0 never")
     parser.add_argument("--levels", nargs="*", default=[], help="precisions to evaluate the GRPO model in afterwards")
-    parser.add_argument("--aime", help="JSONL of AIME problems to answer afterwards")
+    parser.add_argument("--aime", help="JSONL of AIME problems to answer too")
     parser.add_argument("--resumes", type=int, default=0, help="how often a failed run is resumed: another job on the "
                         "same GPU that ends while vLLM measures memory makes vLLM give up")
     parser.add_argument("--limit-seconds", type=float, default=1500)
@@ -70,8 +74,10 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     values["data"] |= {"source": args.train, "test_source": args.test}
     values["data"]["split"] |= _given(sft=args.sft_rows)
     values["sft"] |= _given(epochs=args.sft_epochs) | {"enabled": args.sft_rows != 0}
-    values["grpo"] |= _given(steps=args.steps, learning_rate=args.learning_rate)
+    values["grpo"] |= _given(steps=args.steps, learning_rate=args.learning_rate, batch_size=args.batch,
+                             accumulation=args.accumulation, eval_every=args.eval_every)
     values["evaluate"] |= {"models": args.models, "limit": args.questions if args.questions > 0 else None,
+                           "benchmarks": ["test", *([args.aime] if args.aime else [])],
                            "enabled": args.questions >= 0}
     return Recipe.model_validate(values)
 
@@ -79,13 +85,6 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _given(**values: Any) -> dict[str, Any]:
     """The options that were given; the others stay as the recipe has them."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _afterwards(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The further evaluations that were asked for."""
-    levels = [{"models": ["grpo"], "benchmarks": ["test"], "precisions": args.levels}] if args.levels else []
-    aime = [{"models": args.models, "benchmarks": [args.aime]}] if args.aime else []
-    return levels + aime
 
 
 def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float, resumes: int) -> str:

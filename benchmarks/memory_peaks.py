@@ -5,10 +5,8 @@
 Every model with 16-bit and 4-bit base, two sequence lengths and both engines runs a few steps of SFT and GRPO. On an
 NVIDIA GPU the peak is what NVML says of the whole device, less what was taken before the start: it counts vLLM and the
 CUDA contexts as well. Without one it is the memory of the process that trains. The estimate is for texts that fill the
-sequence length, so problems of `--data` are joined until they do. Nothing else may use the device meanwhile.
-
-With `--parallel N` on a GPU the first combination of each engine runs alone as above, and the others N at a time. Their
-peak is the most that torch held in their process (vLLM runs in it), plus what the lone run of that engine took beside.
+sequence length, so problems of `--data` are joined until they do. Nothing else may use the device meanwhile, no second
+run of ours either: vLLM takes what others allocate while it loads for its own and leaves itself too small a cache.
 """
 
 import argparse
@@ -20,13 +18,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.steps import processes_of
+from benchmarks.runs import processes_of
 from pipeline import jobs
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.errors import StudioError
@@ -35,10 +32,10 @@ from pipeline.memory import estimates
 from pipeline.model_facts import read_facts
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
+from pipeline.run_state import OVER
 from pipeline.studio_home import StudioHome
 
 STAGES = {"SFT": "sft", "GRPO": "grpo"}
-OVER = ("finished", "failed", "interrupted", "stopped")
 
 
 class Peaks(threading.Thread):
@@ -105,21 +102,21 @@ def _joined(chat: ChatTokenizer, between: str, texts: Iterable[str], tokens: int
 
 
 def recipe(args: argparse.Namespace, engine: str, model: str, precision: str, length: int, data: str) -> Recipe:
-    """A few steps of both stages with texts that may fill the length."""
+    """A few steps of the stages with texts that may fill the length."""
     return Recipe.parse({
         "name": f"Memory {precision} {length}", "seed": 1,
         "model": {"source": model, "engine": engine, "precision": precision, "max_length": length,
-                  "gpu_memory_share": args.vllm_share},
+                  "gpu_memory_share": args.vllm_share, "vllm_sleep": args.sleep},
         "data": {"source": data, "split": {"sft": 160, "grpo": 40, "validation": 0, "test": 1}},
-        "sft": {"batch_size": args.batch, "max_steps": args.steps, "epochs": 10, "save_every": 1000,
-                "eval_every": 1000},
-        "grpo": {"steps": args.steps, "batch_size": args.batch, "num_generations": 8,
+        "sft": {"enabled": "SFT" in args.stages, "batch_size": args.batch, "max_steps": args.steps, "epochs": 10,
+                "save_every": 1000, "eval_every": 1000},
+        "grpo": {"enabled": "GRPO" in args.stages, "steps": args.steps, "batch_size": args.batch, "num_generations": 8,
                  "max_completion_tokens": length // 2, "save_every": 1000},
         "evaluate": {"enabled": False}})
 
 
 def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
-    """One run up to the end of GRPO; a row per stage with the estimate, the peak of the device and torch's own."""
+    """One run up to its last merge; a row per stage with the estimate, the peak of the device and torch's own."""
     hardware = detect()
     home = StudioHome(Path(tempfile.mkdtemp(prefix="memory-")))
     expected = {e.stage: e for e in estimates(wanted, read_facts(wanted.model.source), hardware)}
@@ -127,7 +124,8 @@ def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
     peaks = Peaks(home, run_id, hardware.has_gpu)
     peaks.start()
     deadline = time.monotonic() + limit_seconds
-    while (now := jobs.state(home, run_id)).state not in OVER and now.stage != "merge_grpo":
+    last = "merge_grpo" if wanted.grpo.enabled else "merge_sft"
+    while (now := jobs.state(home, run_id)).state not in OVER and now.stage != last:
         if time.monotonic() > deadline:
             break
         time.sleep(0.5)
@@ -140,11 +138,15 @@ def measure(wanted: Recipe, limit_seconds: float) -> list[dict[str, Any]]:
     done = {row["name"]: row["state"] for row in reader.stages()}
     own = {stage: max((row["value"] for row in reader.metric("gpu/own_peak_gib") if row["stage"] == stage), default=0.0)
            for stage in STAGES.values()}
-    return [{"stage": title, "state": done.get(stage), "estimate_gib": round(expected[title].total_gib, 2),
-             "bars": {bar.name: round(bar.gib, 3) for bar in expected[title].bars},
-             "device_gib": round(peaks.peaks.get(stage, 0.0), 3), "own_gib": round(own[stage], 3),
-             "reason": now.reason if now.state in OVER else ""}
-            for title, stage in STAGES.items()]
+    rows = []
+    for title, of_stage in expected.items():
+        stage, estimate = STAGES[title], of_stage.total_gib
+        peak = peaks.peaks.get(stage, 0.0)
+        rows.append({"stage": title, "state": done.get(stage), "estimate_gib": round(estimate, 2),
+                     "peak_gib": round(peak, 3), "ratio": round(peak / estimate, 3), "own_gib": round(own[stage], 3),
+                     "bars": {bar.name: round(bar.gib, 3) for bar in of_stage.bars},
+                     "reason": now.reason if now.state in OVER else ""})
+    return rows
 
 
 def combinations(args: argparse.Namespace) -> list[tuple[str, str, str, int]]:
@@ -161,42 +163,19 @@ def main() -> None:
     args = _arguments()
     rows: list[dict[str, Any]] = []
     work = Path(tempfile.mkdtemp(prefix="memory-"))
-    todo = combinations(args)
-    texts = {(model, length): args.data if args.data == "demo" else filled(args.data, model, length, work)
-             for model, _, _, length in todo}
-
-    def one(combination: tuple[str, str, str, int]) -> list[dict[str, Any]]:
-        model, engine, precision, length = combination
+    for model, engine, precision, length in combinations(args):
         about = {"model": Path(model).name, "engine": engine, "precision": precision, "length": length}
+        data = args.data if args.data == "demo" else filled(args.data, model, length, work)
         try:
-            found = measure(recipe(args, engine, model, precision, length, texts[model, length]), args.limit_seconds)
+            found = measure(recipe(args, engine, model, precision, length, data), args.limit_seconds)
         except StudioError as error:
             found = [{"stage": "", "state": "refused", "reason": str(error)}]
-        return [about | row for row in found]
-
-    def keep(found: list[dict[str, Any]], beside: dict[str, float] | None = None) -> None:
-        """Add rows; `beside` torch's own peak a stage of this engine takes so much (None: the device was watched)."""
         for row in found:
-            if "own_gib" in row:
-                row["peak_gib"] = row["device_gib"] if beside is None else row["own_gib"] + beside[row["stage"]]
-                row["ratio"] = round(row["peak_gib"] / row["estimate_gib"], 3)
-            rows.append(row)
-            print(json.dumps({k: v for k, v in row.items() if k != "bars"}), flush=True)
+            rows.append(about | row)
+            print(json.dumps({k: v for k, v in rows[-1].items() if k != "bars"}), flush=True)
         if args.out:
             Path(args.out).write_text(json.dumps({"settings": vars(args), "rows": rows}, indent=1))
-
-    for engine in args.engines:
-        first, *others = [c for c in todo if c[1] == engine]
-        keep(alone := one(first))
-        if args.parallel < 2 or not detect().has_gpu:
-            for combination in others:
-                keep(one(combination))
-            continue
-        beside = {row["stage"]: row["device_gib"] - row["own_gib"] for row in alone if "own_gib" in row}
-        with ThreadPoolExecutor(args.parallel) as pool:
-            for found in pool.map(one, others):
-                keep(found, beside)
-    measured = [row["ratio"] for row in rows if row.get("state") == "finished"]
+    measured = [row["ratio"] for row in rows if row["state"] == "finished"]
     print(f"{len(measured)} stages measured; {sum(0.85 <= r <= 1.15 for r in measured)} within 15 % of the estimate")
 
 
@@ -209,7 +188,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 2048])
     parser.add_argument("--half", action="store_true", help="half of the combinations, chosen evenly")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--parallel", type=int, default=1, help="combinations at a time, after one alone")
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument("--sleep", action="store_true", help="vLLM sleeps while learning")
     parser.add_argument("--vllm-share", type=float, default=0.3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--limit-seconds", type=float, default=180)

@@ -21,10 +21,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import psutil
 
-from benchmarks.runs import wait_until_finished
-from pipeline import jobs, locks, run_queue
+from benchmarks.runs import processes_of, wait_until_finished
+from pipeline import jobs, locks
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
 from pipeline.studio_home import StudioHome
@@ -55,18 +54,6 @@ def steps_once(home: StudioHome, run_id: str) -> bool:
     rows, made = RunReader(folder).metric("time/step_seconds"), folder.recipe()
     return all(sorted(row["step"] for row in rows if row["stage"] == stage) == list(range(1, (count or 0) + 1))
                for stage, count in (("sft", made.sft.max_steps), ("grpo", made.grpo.steps)))
-
-
-def processes_of(home: StudioHome, run_id: str) -> list[int]:
-    """Processes that carry the mark of the run's workers."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(run_queue.MARK, "").startswith(f"{home.path}|{run_id}|"):
-                found.append(process.pid)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def last_step(home: StudioHome, run_id: str) -> tuple[str, int]:

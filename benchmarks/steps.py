@@ -17,30 +17,26 @@ is the one with cold compile caches; with `--again` it is started once more at t
 """
 
 import argparse
-import contextlib
 import itertools
 import json
-import math
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
-from scipy import stats
 
+from benchmarks.runs import processes_of
+from benchmarks.turns import Seen, Side, ratios
 from pipeline import jobs
 from pipeline.dataset.prepare import read_part
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
-from pipeline.run_queue import MARK
+from pipeline.run_state import OVER
 from pipeline.studio_home import StudioHome
 
 HERE = Path(__file__).resolve().parent
@@ -50,81 +46,6 @@ PATHS = {  # script, its options, what the recipe's model step says
     "trl-vllm": ("trl_grpo.py", ["--vllm"], {"engine": "trl"}),
     "unsloth": ("unsloth_grpo.py", ["--small-kernel"], {"engine": "unsloth"}),
 }
-
-
-MEASURES = ("step_seconds", "tokens_per_second")
-
-
-class Seen(NamedTuple):
-    """What a side has done so far."""
-
-    ends: list[float]  # Unix time of the end of each step
-    tokens: list[float]  # of all answers of each step
-    start_seconds: float  # from the start of its GRPO (plain: of its process) to the end of its first step
-
-
-@dataclass
-class Side:
-    """One of those that take turns: `look` says what it has done, None before its first step."""
-
-    name: str
-    look: Callable[[], Seen | None]
-    processes: Callable[[], list[psutil.Process]]
-    problem: Callable[[], str | None]
-    rounds: list[dict[str, float]] = field(default_factory=list)
-
-    def reach(self, steps: int, deadline: float) -> Seen:
-        """Wait until this many steps are done."""
-        while (seen := self.look()) is None or len(seen.ends) < steps:
-            if (why := self.problem()) is not None:
-                raise SystemExit(f"{self.name}: {why}")
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} did not reach step {steps} in time")
-            time.sleep(0.1)
-        return seen
-
-    def signal(self, number: int) -> None:
-        """Send a signal to all of its processes."""
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-
-    def turn(self, steps: int, deadline: float) -> None:
-        """Go on for one step that does not count and `steps` that do."""
-        seen = self.look()
-        done = len(seen.ends) if seen else 0
-        self.signal(signal.SIGCONT)
-        try:
-            self.rounds.append(timing(self.reach(done + 1 + steps, deadline), done, steps))
-        finally:
-            self.signal(signal.SIGSTOP)
-
-    def end(self) -> None:
-        """Kill it: nothing that comes after is of interest."""
-        self.signal(signal.SIGKILL)
-
-
-def timing(seen: Seen, done: int, steps: int) -> dict[str, float]:
-    """Median seconds a step and tokens a second of `steps` steps, of which the first is the second one after `done`."""
-    ends = seen.ends[done:done + steps + 1]
-    seconds = [after - before for before, after in itertools.pairwise(ends)]
-    return {"step_seconds": statistics.median(seconds),
-            "tokens_per_second": sum(seen.tokens[done + 1:done + 1 + steps]) / sum(seconds)}
-
-
-def ratio(ours: list[float], plain: list[float]) -> dict[str, float]:
-    """Geometric mean of ours / plain over pairs, with its 95 % interval (needs two pairs or more)."""
-    logs = [math.log(a / b) for a, b in zip(ours, plain, strict=True)]
-    mean = statistics.mean(logs)
-    half = (stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
-            if len(logs) > 1 else float("nan"))
-    return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half), "pairs": len(logs)}
-
-
-def ratios(ours: Side, other: Side) -> dict[str, dict[str, float]]:
-    """Ours over the other side in the rounds that both had, for each of MEASURES."""
-    both = list(zip(ours.rounds, other.rounds, strict=False))
-    return {name: ratio([mine[name] for mine, _ in both], [its[name] for _, its in both]) for name in MEASURES}
 
 
 def plain(args: argparse.Namespace, work: Path, name: str = "plain") -> Side:
@@ -184,20 +105,9 @@ def ours(args: argparse.Namespace, work: Path, name: str = "ours") -> Side:
 
     def problem() -> str | None:
         now = jobs.state(home, run_id)
-        over = now.state in ("finished", "failed", "interrupted", "stopped")
-        return f"{now.reason} {now.remedy}\n{home.run(run_id).log.read_text()[-3000:]}" if over else None
+        return f"{now.reason} {now.remedy}\n{home.run(run_id).log.read_text()[-3000:]}" if now.state in OVER else None
 
     return Side(name, look, lambda: processes_of(home), problem)
-
-
-def processes_of(home: StudioHome) -> list[psutil.Process]:
-    """The worker of a home's run and all that it started."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK, "").startswith(f"{home.path}|"):
-                found.append(process)
-    return found
 
 
 def prepared_rows(work: Path) -> str:

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from benchmarks.steps import HERE, PATHS, Seen, Side, ratio, ratios, timing
+from benchmarks.steps import HERE, PATHS
+from benchmarks.turns import Seen, Side, ratio, ratios, timing
 
 
 def test_the_step_in_which_a_side_waited_does_not_count() -> None:
