@@ -1,6 +1,7 @@
 """What this machine has: GPUs, memory, driver, packages, and which of the GPUs torch can use.
 
-Asks the driver through NVML and the installed packages' metadata; imports no torch, so the app may call it.
+Asks the driver through NVML, CUDA in a child process, and the installed packages' metadata; imports no torch, so the
+app may call it.
 """
 
 import importlib.metadata
@@ -14,6 +15,9 @@ from typing import Any
 
 import psutil
 
+from pipeline import cuda_driver
+from pipeline.cuda_driver import CudaAnswer
+
 GIB = 2**30
 PACKAGES = ("torch", "transformers", "trl", "peft", "vllm", "unsloth", "unsloth_zoo", "bitsandbytes")
 GPU_COMMAND = "pip install -r requirements-gpu.txt"
@@ -21,6 +25,7 @@ SMALLEST_CAPABILITY = (7, 5)  # Turing: vLLM, Unsloth's kernels, and every torch
 SMALLEST_DRIVERS = {12: 525, 13: 580}  # by the major version of the CUDA that torch is built for
 # https://docs.nvidia.com/deploy/cuda-compatibility: any driver from these on runs every minor version of that CUDA
 NEWEST_CUDA = 13  # of the torch that pip takes from PyPI
+COMPAT_ERRORS = {803: "the two do not go together", 804: "this GPU does not allow it (data-centre GPUs do)"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Hardware:
-    """A machine: its processors, memory, GPUs, driver and the installed packages (name → version)."""
+    """A machine: its processors, memory, GPUs, driver and the installed packages (name → version). `cuda` is None where
+    CUDA could not be asked."""
 
     cpus: int
     memory_gib: float
@@ -58,6 +64,7 @@ class Hardware:
     driver: str | None = None
     driver_problem: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
+    cuda: CudaAnswer | None = None
 
     @property
     def has_gpu(self) -> bool:
@@ -75,12 +82,13 @@ class Hardware:
 
 
 def detect() -> Hardware:
-    """Look at this machine. Costs about 30 ms with a GPU and 5 ms without; call it when something is to be shown."""
+    """Look at this machine. Costs about 30 ms with a GPU (the first time longer) and 5 ms without; call it when
+    something is to be shown."""
     memory = psutil.virtual_memory()
     gpus, driver, problem = _gpus()
     total = min(memory.total, _container_limit() or memory.total)
     return Hardware(os.cpu_count() or 1, total / GIB, min(memory.available, total) / GIB, gpus, driver, problem,
-                    installed_packages())
+                    installed_packages(), cuda_driver.answer() if gpus else None)
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +112,8 @@ def hardware_line(hardware: Hardware) -> str:
     count = f"{len(hardware.gpus)} × " if len(hardware.gpus) > 1 else ""
     capability = ".".join(map(str, first.capability))
     return (f"{count}{first.name}, {first.memory_gib:.0f} GiB ({first.free_gib:.0f} GiB free), "
-            f"compute capability {capability}, driver {hardware.driver or 'unknown'}.")
+            f"compute capability {capability}, driver {hardware.driver or 'unknown'}"
+            f"{f', CUDA {hardware.cuda.number}' if hardware.cuda else ''}.")
 
 
 def torch_cuda(hardware: Hardware) -> int:
@@ -124,10 +133,8 @@ def unusable(hardware: Hardware) -> str:
     if not cuda:
         return ("The installed torch is the CPU-only build, blind to the GPU: run `pip uninstall -y torch` and "
                 f"`{GPU_COMMAND}`, then start the app again. {until}")
-    needed, major = SMALLEST_DRIVERS.get(cuda, SMALLEST_DRIVERS[NEWEST_CUDA]), (hardware.driver or "").split(".")[0]
-    if major.isdigit() and int(major) < needed:
-        return (f"The NVIDIA driver is {hardware.driver}; torch {hardware.packages.get('torch', '')} is built for CUDA "
-                f"{cuda}, which needs {needed} or newer: update the driver. {until}")
+    if problem := _broken_cuda(hardware) or _old_driver(hardware, cuda):
+        return f"{problem} {until}"
     if cuda >= 13 and all(gpu.capability < SMALLEST_CAPABILITY for gpu in hardware.gpus):
         first = hardware.gpus[0]
         return (f"{first.name} has compute capability {first.capability[0]}.{first.capability[1]}; torch for CUDA "
@@ -150,6 +157,32 @@ def free_disk_gib(folder: Path) -> float:
 
 
 # ------------------------------------------------------------------------------------------------------------------
+
+
+def _broken_cuda(hardware: Hardware) -> str:
+    """Why CUDA does not start, where it was asked."""
+    cuda = hardware.cuda
+    if cuda is None or not cuda.error:
+        return ""
+    told = f"CUDA does not start here (error {cuda.error}: {cuda.words or 'no words for it'})"
+    if cuda.error in COMPAT_ERRORS:
+        return (f"{told}: the CUDA {cuda.number} library of a cuda-compat package stands before that of the driver, "
+                f"{hardware.driver}, and {COMPAT_ERRORS[cuda.error]}: remove the package (or its folder from "
+                "LD_LIBRARY_PATH), or install a driver of its version, then start the app again.")
+    return f"{told}: `nvidia-smi` may tell more; restart the machine, or reinstall the driver."
+
+
+def _old_driver(hardware: Hardware, cuda: int) -> str:
+    """Whether torch's CUDA is newer than what runs here: what CUDA itself says, otherwise by the driver's number."""
+    needed, major = SMALLEST_DRIVERS.get(cuda, SMALLEST_DRIVERS[NEWEST_CUDA]), (hardware.driver or "").split(".")[0]
+    if hardware.cuda is not None:
+        old, runs = hardware.cuda.version < 1000 * cuda, f" and runs CUDA {hardware.cuda.number} at most"
+    else:
+        old, runs = major.isdigit() and int(major) < needed, ""
+    if not old:
+        return ""
+    return (f"The NVIDIA driver is {hardware.driver}{runs}; torch {hardware.packages.get('torch', '')} is built for "
+            f"CUDA {cuda}, which needs {needed} or newer: update the driver.")
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str | None, str | None]:

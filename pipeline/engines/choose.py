@@ -10,14 +10,17 @@ from pathlib import Path
 from pipeline.engine_choice import Choice, choose, engine_problems
 from pipeline.engines.base import Engine
 from pipeline.errors import EngineError
-from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect
+from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect, unusable
 from pipeline.model_facts import architecture
 from pipeline.recipe import ModelStep
 
 
 def gpu_count() -> int:
-    """CUDA devices that can be used; asked through NVML, so that this process never holds GPU memory."""
+    """CUDA devices that can be used. Torch asks NVML for them, so that this process never holds GPU memory; NVML counts
+    GPUs on which CUDA does not start as well, so these are hidden first, here and from every child."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    if unusable(detect()):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

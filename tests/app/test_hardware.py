@@ -1,12 +1,17 @@
 """What is said about a machine, for machines that are made up; and the real one is looked at without torch."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import devices, gpu_problems, hardware, locks
+from pipeline import cuda_driver, devices, gpu_problems, hardware, locks
+from pipeline.cuda_driver import CudaAnswer
 from pipeline.engine_choice import choose, engine_problems
 from pipeline.gpu_problems import shortcomings
 from pipeline.hardware import Gpu, Hardware, detect, hardware_line, usable
@@ -79,6 +84,55 @@ def test_the_driver_must_suit_the_cuda_that_torch_is_built_for(
     assert bool(usable(replace(GOOD, packages=packages, driver=driver)).gpus) is works
 
 
+@pytest.mark.parametrize(("driver", "cuda", "says"), [
+    ("535.104.05", CudaAnswer(13000), ""),  # an old driver behind cuda-compat-13-0
+    ("580.95.05", CudaAnswer(13000), ""),
+    ("535.104.05", None, "driver is 535.104.05; torch 2.11.0 is built for CUDA 13, which needs 580"),
+    ("535.104.05", CudaAnswer(12020), "driver is 535.104.05 and runs CUDA 12.2 at most; torch 2.11.0 is built for"),
+    ("580.95.05", CudaAnswer(13010, 804, "forward compatibility was attempted on non supported HW"),
+     "library of a cuda-compat package stands before that of the driver, 580.95.05, and this GPU does not allow it"),
+    ("590.48.01", CudaAnswer(13000, 803, "system has unsupported display driver"), "the two do not go together"),
+    ("580.95.05", CudaAnswer(13000, 802, "system not yet initialized"), "(error 802: system not yet initialized)")])
+def test_cuda_s_own_word_counts_more_than_the_number_of_the_driver(
+        driver: str, cuda: CudaAnswer | None, says: str) -> None:
+    """With NVIDIA's package for forward compatibility an old driver may run a new CUDA, and a new one may not."""
+    machine = replace(GOOD, driver=driver, cuda=cuda)
+    assert len(usable(machine).gpus) == (not says)
+    assert says in " ".join(shortcomings(machine)) and bool(shortcomings(machine)) is bool(says)
+
+
+LIBCUDA = """int cuInit(unsigned flags) { return ERROR; }
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+int cuGetErrorString(int error, const char **words) { *words = "no CUDA-capable device is detected"; return 0; }
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs a C compiler on Linux")
+@pytest.mark.parametrize("error", [0, 100])
+def test_the_library_that_the_linker_finds_first_is_asked_in_a_child(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """As cuda-compat does it: a folder on LD_LIBRARY_PATH with a library of that name, here one of three functions."""
+    (tmp_path / "cuda.c").write_text(LIBCUDA)
+    subprocess.run(["cc", "-shared", "-fPIC", f"-DERROR={error}", "-o", str(tmp_path / cuda_driver.LIBRARY),
+                    str(tmp_path / "cuda.c")], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    found = cuda_driver.ask()
+    assert found == CudaAnswer(13000, error, "no CUDA-capable device is detected" if error else "")
+    assert hardware_line(replace(GOOD, cuda=found)).endswith("driver 580.95.05, CUDA 13.0.")
+
+
+def test_what_cuda_says_is_kept_and_a_failure_asked_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose services still start (error 802) at the first look, and works at the next."""
+    answers, now = iter([CudaAnswer(13000, 802), CudaAnswer(13000)]), [0.0]
+    monkeypatch.setattr(cuda_driver, "_kept", [])
+    monkeypatch.setattr(cuda_driver, "ask", lambda: next(answers))
+    monkeypatch.setattr(cuda_driver.time, "monotonic", lambda: now[0])
+    seen = []
+    for now[0] in (0.0, 50.0, 70.0, 9999.0):
+        seen.append(cuda_driver.answer().error)
+    assert seen == [802, 802, 0, 0]
+
+
 @pytest.mark.parametrize(("step", "machine", "because"), [
     ({"gpus": 2}, GOOD, "2 GPUs train together"), ({}, replace(GOOD, packages={}), "not both installed"),
     ({}, replace(GOOD, packages=without("vllm")), "not both installed"), ({"engine": "trl"}, GOOD, "as chosen"),
@@ -149,6 +203,17 @@ def test_the_worker_takes_torch_s_word_for_whether_there_is_a_gpu(monkeypatch: p
         monkeypatch.setattr(worker, "gpu_count", lambda count=count: count)
         assert [gpu.name for gpu in worker.machine().gpus] == expected
         assert worker.choice(ModelStep()).engine == ("unsloth" if expected else "trl")
+
+
+def test_gpus_on_which_cuda_does_not_start_are_hidden_from_the_worker_s_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVML counts them, and torch believes it: the run would end in an error instead of training on the CPU."""
+    from pipeline.engines import choose as worker
+
+    for found, hidden in ((GOOD, "0"), (replace(GOOD, cuda=CudaAnswer(12020)), "")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        monkeypatch.setattr(worker, "detect", lambda found=found: found)
+        worker.gpu_count()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == hidden
 
 
 def test_a_gpu_on_which_a_run_of_this_home_trains_is_marked(tmp_path: Path) -> None:
