@@ -1,7 +1,8 @@
 """Start waits for the form: nobody trains the old recipe because the chosen one is still on its way into the form.
 
 The form takes over a recipe in three steps: the server reads it, the shared choices take it, and the fields are filled.
-From the choice of the file until the last of them the button says what it waits for and takes no click.
+From the choice of the file until the last of them the button says what it waits for and takes no click. Its words come
+with the page's next drawing; that it takes no click holds from the same moment on.
 """
 
 WAITING, READY = "Filling in the recipe…", "Start training"
@@ -9,9 +10,13 @@ LOST_SECONDS = 20  # Gradio says nothing to the page when a file does not arrive
 HEAD = """<script>
 window.filling = {
   held: false, asked: 0, arriving: null,
-  hold() { if (!this.held) { this.held = true; window.studio?.fire("hold_start"); } },
-  free() {
-    if (this.held && !this.asked && !this.arriving) { this.held = false; window.studio?.fire("free_start"); }
+  hold() { if (!this.held) this.turn(true, "hold_start"); },
+  free() { if (this.held && !this.asked && !this.arriving) this.turn(false, "free_start"); },
+  turn(held, event) {
+    this.held = held;
+    const start = document.getElementById("start-training");
+    if (start) start.disabled = held;
+    window.studio?.fire(event);
   },
   file() {
     clearTimeout(this.arriving);
@@ -34,7 +39,9 @@ OUTDATED = """(model, training, sent) => {
   if (same) f.free(); else f.hold();
   window.studio.fire(same ? "review_train" : "fill_train");
 }"""  # filling the form means an update of all its fields, so the browser asks for it only where they differ
-ANSWERED = "(...now) => { window.filling.asked--; (OUTDATED)(...now); }".replace("OUTDATED", OUTDATED)
+TAKEN = '() => { window.filling.asked--; window.filling.hold(); window.studio.fire("fill_train"); }'
+# what a person opened is always filled in: a field may have been changed since the form told its values
+REFUSED = "(...now) => { window.filling.asked--; (OUTDATED)(...now); }".replace("OUTDATED", OUTDATED)
 FILLED = "(...now) => { if (window.filling.same(...now)) window.filling.free(); }"
 HOLD = f'() => ({{value: "{WAITING}", interactive: false, __type__: "update"}})'
 FREE = f'() => ({{value: "{READY}", interactive: true, __type__: "update"}})'

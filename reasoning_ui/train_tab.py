@@ -23,6 +23,8 @@ from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, mod
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
 
 PRESETS = {"General defaults": Recipe, "The demo's settings": lambda: demo_recipe(1)}
+IN_TURN: dict[str, Any] = {"concurrency_id": "form", "concurrency_limit": 1}
+# Gradio serves its queues in any order: an edit that overtakes the recipe opened after it would undo a part of that
 OFFERS = 3  # buttons that lower one setting to make it fit
 INTRO = ("Every setting has a sensible value already: you can start at once. *Advanced* holds what you only need when "
          "you know why. Data and rewards have their own tabs.")
@@ -96,11 +98,11 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     shown_choice = [shared.model, shared.training, sent]
     edits = [event for field in form.all for event in _edits(field)]
     gr.on(edits, lambda goal, *values: _store(goal, values), form.all, [shared.model, shared.training, sent],
-          trigger_mode="always_last", **QUIET)
+          trigger_mode="always_last", **IN_TURN, **QUIET)
     gr.on([shared.timer.open_train, shared.timer.changed_train], None, shown_choice, None, js=filling.OUTDATED, **QUIET)
     review = {"fn": lambda *a: _review(shared, *a), "inputs": [shared.data, shared.rewards, *form.all],
               "outputs": shown, "trigger_mode": "always_last", **QUIET}
-    filled = shared.timer.fill_train(_fill, shown_choice, [*form.all, sent], trigger_mode="always_last", **QUIET)
+    filled = shared.timer.fill_train(_fill, shown_choice[:2], [*form.all, sent], trigger_mode="always_last", **QUIET)
     filled.then(None, shown_choice, None, js=filling.FILLED, **QUIET)
     filled.then(**review)
     shared.timer.hold_start(None, None, start, js=filling.HOLD, **QUIET)
@@ -115,12 +117,13 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     asked += [
         fill.click(guard(lambda *a: _apply_plan(shared, *a)), whole, chosen, js=filling.ASK,
                    api_visibility="private"),
-        form.preset.input(guard(_preset), [form.preset, *choices], choices, js=filling.ASK, **QUIET),
+        form.preset.input(guard(_preset), [form.preset, *choices], choices, js=filling.ASK, **IN_TURN,
+                          **QUIET),
         upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, js=filling.ASK,
-                      api_visibility="private")]
+                      api_visibility="private", **IN_TURN)]
     for event in asked:  # a `then` alone would not follow an error
-        event.success(None, shown_choice, None, js=filling.ANSWERED, **QUIET)
-        event.failure(None, shown_choice, None, js=filling.ANSWERED, **QUIET)
+        event.success(None, None, None, js=filling.TAKEN, **QUIET)
+        event.failure(None, shown_choice, None, js=filling.REFUSED, **QUIET)
 
 
 def _edits(field: gr.components.Component) -> list[Any]:
@@ -133,9 +136,9 @@ def _store(goal: str, values: Sequence[Any]) -> tuple[Any, str, str]:
     return (gr.skip() if model is None else model), training, json.dumps([model, training])
 
 
-def _fill(model: str, training: str, sent: str) -> list[Any]:
-    """The form's values after somebody else changed a choice; nothing when it was the form itself."""
-    if not training or (sent and json.loads(sent)[1] == training and json.loads(sent)[0] in (model, None)):
+def _fill(model: str, training: str) -> list[Any]:
+    """The form's values after somebody else changed a choice; nothing where none was made yet."""
+    if not training:
         return [gr.skip()] * (len(SETTINGS) + 2)
     goal, shown = from_store(model, training)
     return [goal, *shown, json.dumps([model, training])]

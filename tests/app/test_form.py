@@ -66,12 +66,10 @@ def test_an_error_speaks_in_the_forms_labels() -> None:
         _recipe("", "", goal, shown)
 
 
-def test_the_form_is_not_filled_by_its_own_changes_but_by_those_of_others() -> None:
-    model, _, _, training = choices_of(Recipe())
-    sent = json.dumps([model, training])
-    assert _fill(model, training, sent)[0] == {"__type__": "update"}
+def test_the_form_shows_the_choices_and_stays_as_it_is_where_none_was_made() -> None:
+    assert _fill(choices_of(Recipe())[0], "")[0] == {"__type__": "update"}
     other = choices_of(demo_recipe(1))
-    assert _fill(other[0], other[3], sent)[0] == "SFT, then GRPO"
+    assert _fill(other[0], other[3])[0] == "SFT, then GRPO"
 
 
 def test_an_invalid_model_setting_is_kept_in_the_form_but_not_shared() -> None:
