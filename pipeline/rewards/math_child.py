@@ -1,8 +1,8 @@
 """Runs behind the scoring process's pipe (see math_process.py): compares two expressions with math-verify.
 
-It loads the libraries once, then forks the process that answers. That one ends itself when a request burns more than
-its processor time (the kernel does it, also in the middle of a huge power), or is killed from outside at the wall-clock
-limit; either way the next one is forked within milliseconds, with everything loaded.
+It loads the libraries once and reads some expressions, then forks the process that answers. That one ends itself when a
+request burns more than its processor time (the kernel does it, also in the middle of a huge power), or is killed from
+outside at the wall-clock limit; either way the next one is forked within milliseconds, with everything loaded.
 
 Lines in: `[number, last moment, processor seconds, given, reference]`; lines out: `["ready", pid]` from each new
 process, then `[number, true | false | null]`. A request whose moment has passed is skipped. Started
@@ -17,7 +17,13 @@ import signal
 import time
 
 MEMORY_BYTES = 1_500_000_000
-WARM_UP = (("1", "1"), ("y=2x+1", "y=1+2x"), (r"\{1, \sqrt{2}\}", r"\{\sqrt{2}, 1\}"), ("(1, 2]", "(1,2]"))
+WARM_UP = (
+    ("1", "1"), ("y=2x+1", "y=1+2x"), (r"\{1, \sqrt{2}\}", r"\{\sqrt{2}, 1\}"), ("(1, 2]", "(1,2]"),
+    ("12(3+4)", "24_7"), (r"-\frac{3\sqrt{3}}{4}", "x^3 - 3x + 1"), (r"\frac{\pi}{6}", "5.5.1"),
+    ("1+2i", r"11\sqrt2"), (r"(3, \frac{\pi}{2})", r"(-\infty, 4]"), (r"x \in [-2,7]", "4210_{5}"),
+    ("2*3/4/5-6+7", "2^10"), ("[0,1)", "[0,1]"))
+"""Shapes of answers. The parser (ANTLR) learns how to go on after each kind of token when it first meets it, which for
+some takes a quarter of a second; what it learnt here, every forked process knows."""
 
 
 def compare(given: str, reference: str) -> bool | None:

@@ -1,5 +1,6 @@
 """The answer check: what is equal, what never is, and how long it may take."""
 
+import json
 import os
 import signal
 import subprocess
@@ -149,6 +150,40 @@ def test_hopeless_pairs_in_one_completion_cost_the_time_of_one() -> None:
     before = math_process.SHARED.timeouts
     assert not lenient_match("\\boxed{9^{99999999991}}\nit is 9^{99999999992}", "x+7")
     assert math_process.SHARED.timeouts == before + 1
+
+
+COUNT_STEPS = """
+import json, logging, os, sys
+logging.disable(logging.CRITICAL)
+from antlr4.atn.ParserATNSimulator import ParserATNSimulator as Parser
+from pipeline.rewards import math_child
+learn, steps = Parser.computeTargetState, []
+Parser.computeTargetState = lambda *given: (steps.append(1), learn(*given))[1]
+def count(pair):
+    steps.clear()
+    math_child.compare(*pair)
+    return len(steps)
+for warm_up in ((), math_child.WARM_UP):
+    for pair in warm_up:
+        math_child.compare(*pair)
+    for pair in json.loads(sys.argv[1]):
+        if os.fork() == 0:
+            print(count(pair), flush=True)
+            os._exit(0)
+        os.wait()
+"""
+
+
+def test_the_parser_knows_usual_shapes_before_the_first_comparison() -> None:
+    """It learns, step by step, how to go on after each kind of token: milliseconds for each, and on a busy machine tens
+    of them, so that a pair would have no score. Counted in fresh forks; a sixth of the steps is left at most."""
+    pairs = [("98_765", "98765"), ("7(8+9)", "119"), ("18+6-3", "21"), (r"\frac{5\sqrt{2}}{3}", "7")]
+    done = subprocess.run([sys.executable, "-c", COUNT_STEPS, json.dumps(pairs)], capture_output=True, text=True,
+                          timeout=120, check=True)
+    steps = [int(line) for line in done.stdout.split()]
+    cold, warm = steps[:len(pairs)], steps[len(pairs):]
+    assert min(cold) >= 4 and sum(warm) <= sum(cold) / 6, (cold, warm)
+    assert warm[0] == 0, "an underscore between digits is an index to the parser"
 
 
 def test_the_scoring_process_imports_no_torch_and_ends_with_its_parent() -> None:
