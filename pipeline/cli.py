@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli_data, cli_export, cli_rewards, cli_runs, cli_score
+from pipeline import cli_data, cli_export, cli_join, cli_rewards, cli_runs, cli_score
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
 from pipeline.failures import is_disk_full
 from pipeline.mirror import open_home
@@ -30,9 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     options = parser().parse_args(arguments)
     try:
-        options.home, notice = open_home(Path(options.home).expanduser() if options.home else default_home())
-        if notice:
-            print(f"Note: {notice}", file=sys.stderr)
+        if not getattr(options, "without_home", False):
+            _open_home(options)
         code, document, text = options.command(options)
     except StudioError as error:
         code, document, text = 2, {"error": str(error)}, ""
@@ -54,6 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
     return code
+
+
+def _open_home(options: argparse.Namespace) -> None:
+    options.home, notice = open_home(Path(options.home).expanduser() if options.home else default_home())
+    if notice:
+        print(f"Note: {notice}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,6 +104,8 @@ def _add_run_commands(add: Callable[[str, Command, str], argparse.ArgumentParser
     sub = add("compare", cli_runs.compare, "the comparison of a run's models, from its stored answers")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--benchmark", help="which questions (default: the held-out test)")
+    cli_join.add_arguments(add("join", cli_join.join, "train along, as a second machine, in a run that was started on "
+                               "another one"))
     cli_export.add_arguments(add("export", cli_export.run_export, "a run's model, adapter, GGUF file, script; upload"))
 
 

@@ -83,6 +83,8 @@ def unsloth_families() -> frozenset[str]:
 def _engine(model: ModelStep, hardware: Hardware, model_type: str, hindrance: str) -> tuple[str, str]:
     if model.engine != "auto":
         return model.engine, f"{model.engine}, as chosen"
+    if model.machines > 1:
+        return "trl", f"TRL, because {model.machines} machines train together"
     if model.gpus > 1:
         return "trl", f"TRL, because {model.gpus} GPUs train together"
     if model.vllm_sleep:

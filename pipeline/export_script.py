@@ -36,7 +36,7 @@ def problems(recipe: Recipe) -> list[str]:
     custom = [s.label for s in recipe.rewards.functions if s.enabled and s.kind == "custom" and recipe.grpo.enabled]
     if custom:
         found.append(f"the reward {', '.join(custom)} is your own code, which runs in this app's sandbox alone")
-    if recipe.model.gpus > 1:
+    if recipe.model.processes > 1:
         found.append("it trains on one device")
     if recipe.model.precision == "fp8":
         found.append("it loads the base in 16, 8 or 4 bits, not in fp8")

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import run_queue
+from pipeline import machines, run_queue
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
@@ -67,6 +67,7 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
             break
         time.sleep(POLL_SECONDS)
     end_processes(worker, mark)
+    machines.withdraw(folder)
     run_queue.advance(home)
 
 

@@ -124,7 +124,7 @@ def plan_batch(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Plan | 
     target, group = recipe.grpo.completions_per_step, recipe.grpo.num_generations
     sizes = [size for size in range(target, 0, -1) if target % size == 0]
     for size in sizes:
-        if target * recipe.model.gpus % group:
+        if target * recipe.model.processes % group:
             break
         share = _best_share(recipe, facts, hardware, size, target // size)
         if share is not None:

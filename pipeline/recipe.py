@@ -110,14 +110,14 @@ def recipe_problems(recipe: Recipe) -> list[str]:
     """Combinations that cannot work, each with the number to change and to what."""
     problems = []
     grpo, model = recipe.grpo, recipe.model
-    total = grpo.completions_per_step * model.gpus
+    total = grpo.completions_per_step * model.processes
     if grpo.enabled and total % grpo.num_generations:
-        unit = grpo.accumulation * model.gpus
+        unit = grpo.accumulation * model.processes
         better = next(b for b in range(grpo.batch_size, grpo.batch_size + grpo.num_generations + 1)
                       if b * unit % grpo.num_generations == 0)
         problems.append(
-            f"GRPO: batch size {grpo.batch_size} x accumulation {grpo.accumulation} x {model.gpus} GPU(s) = {total} "
-            f"answers a step, which does not divide into groups of {grpo.num_generations}: "
+            f"GRPO: batch size {grpo.batch_size} x accumulation {grpo.accumulation} x {model.processes} GPU(s) = "
+            f"{total} answers a step, which does not divide into groups of {grpo.num_generations}: "
             f"set the batch size to {better}")
     if grpo.enabled and grpo.max_completion_tokens >= model.max_length:
         problems.append(
@@ -126,8 +126,9 @@ def recipe_problems(recipe: Recipe) -> list[str]:
             f"or the longest answer to {model.max_length // 2}")
     if grpo.enabled and not any(f.enabled and f.weight for f in recipe.rewards.functions):
         problems.append("GRPO: no reward is switched on, so there is nothing to learn from: switch one on")
-    if model.gpus > 1 and model.engine == "unsloth":
-        problems.append(f"Unsloth trains on one GPU: set GPUs to 1, or the engine to trl for {model.gpus} GPUs")
+    if model.processes > 1 and model.engine == "unsloth":
+        problems.append(f"Unsloth trains on one GPU: set GPUs and machines to 1, or the engine to trl for "
+                        f"{model.processes} GPUs")
     if model.vllm_sleep and model.engine == "unsloth":
         problems.append("vLLM sleeps only with the engine trl: set the engine to trl, or let vLLM stay awake")
     if grpo.epsilon_high is not None and grpo.epsilon_high < grpo.epsilon:

@@ -32,6 +32,8 @@ class ModelStep(Step):
         description="auto takes Unsloth on one NVIDIA GPU when it is installed, otherwise TRL.")
     gpus: int = Field(1, title="GPUs", ge=1, le=64, json_schema_extra=ADVANCED,
         description="How many GPUs train together. More than one uses the TRL engine.")
+    machines: int = Field(1, title="Machines", ge=1, le=64, json_schema_extra=ADVANCED,
+        description="How many machines train together, each with that many GPUs. They share the disk with the run.")
     fast_inference: bool = Field(True, title="Fast inference (vLLM)",
         description="Sample answers with vLLM where a GPU and vLLM are present: many times faster.")
     gpu_memory_share: float = Field(0.5, title="Share of GPU memory for vLLM", ge=0.05, le=0.95,
@@ -40,6 +42,12 @@ class ModelStep(Step):
         description="Gives vLLM's memory back during each learning step. Slower; for a model that fits no other way.")
     chat_template: Literal["model", "plain"] = Field("model", title="Chat template", json_schema_extra=ADVANCED,
         description="plain gives a simple one to a base model that has none of its own.")
+
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together: one for each GPU of each machine."""
+        return self.gpus * self.machines
 
 
 class Tags(Step):

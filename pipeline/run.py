@@ -13,7 +13,8 @@ class Stopped(Exception):
     """A stop request was honoured; what was done so far is on disk."""
 
 
-def _never() -> bool:
+def never() -> bool:
+    """No stop is asked for."""
     return False
 
 
@@ -24,7 +25,7 @@ class Run:
     folder: RunFolder
     recipe: Recipe
     writer: RunWriter
-    stop_requested: Callable[[], bool] = _never  # cheap; asked at least once a second
+    stop_requested: Callable[[], bool] = never  # cheap; asked at least once a second
     stage: str = "prepare"
     attempt: int = 1
     request: Mapping[str, Any] = field(default_factory=dict)  # what an evaluation, a dry run or Ask was asked for

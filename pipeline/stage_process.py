@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from pipeline import errors
 from pipeline.disk import LowDisk
 from pipeline.errors import EngineError, RunError, StudioError
 from pipeline.failures import KILLED, is_disk_full
-from pipeline.run import Run, Stopped
+from pipeline.recipe import ModelStep
+from pipeline.run import Run, Stopped, never
 from pipeline.run_folder import RunFolder, RunWriter
 
 STOP_POLL_SECONDS = 0.5
@@ -48,22 +49,41 @@ class SilentWriter:
         return lambda *_, **__: None
 
 
-def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[str, str] | None = None) -> None:
-    """Run the current stage in a child process and wait for it. `launcher` is put after `python -m`.
+def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[str, str] | None = None,
+                 lost: Callable[[], str] | None = None) -> None:
+    """Run the current stage in a child process and wait for it. `launcher` is put after `python -m`; `lost` says why
+    the child waits in vain, when it does: then it is ended.
 
-    Raises Stopped, the StudioError that ended the child, or EngineError with its exit status.
+    Raises Stopped, the StudioError that ended the child, or EngineError with its exit status or the words of `lost`.
     """
-    answer = run.folder.path / f"{run.stage}.answer.json"
+    answer = answer_file(run.folder, run.stage)
     answer.unlink(missing_ok=True)
-    module = [*(launcher or []), *(["-m"] if launcher else []), "pipeline.stage_process"]
-    command = [sys.executable, "-P", "-m", *module, str(run.folder.path), run.stage, str(run.attempt), str(answer)]
-    child = subprocess.Popen(command, env={**os.environ, **_environment(run), **(environment or {})})
+    told = {**environment_for(run.recipe.model), REQUEST: json.dumps(dict(run.request)), PART: json.dumps(run.part)}
+    child = subprocess.Popen(command(run.folder, run.stage, run.attempt, launcher),
+                             env={**os.environ, **told, **(environment or {})})
+    why = ""
     try:
-        child.wait()
+        while lost is not None and child.poll() is None and not (why := lost()):
+            time.sleep(STOP_POLL_SECONDS)
+        if not why:
+            child.wait()
     finally:
         if child.poll() is None:
-            _end(child)
+            end(child)
+    if why and not answer.exists():
+        raise EngineError(why)
     _raise_answer(run, child.returncode, answer)
+
+
+def command(folder: RunFolder, stage: str, attempt: int, launcher: list[str] | None = None) -> list[str]:
+    """The command of this module, behind a launcher where one is given."""
+    module = [*(launcher or []), *(["-m"] if launcher else []), "pipeline.stage_process"]
+    return [sys.executable, "-P", "-m", *module, str(folder.path), stage, str(attempt), str(answer_file(folder, stage))]
+
+
+def answer_file(folder: RunFolder, stage: str) -> Path:
+    """Where a stage's process leaves why it ended."""
+    return folder.path / f"{stage}.answer.json"
 
 
 def run_on_gpus(run: Run, gpus: int) -> None:
@@ -71,18 +91,19 @@ def run_on_gpus(run: Run, gpus: int) -> None:
     run_in_child(run, gpu_launcher(gpus))
 
 
-def gpu_launcher(gpus: int) -> list[str]:
-    """`accelerate launch` for so many GPUs of this machine, as arguments for `python -m`; nothing is left to a
+def gpu_launcher(processes: int, port: int | None = None,
+                 machines: Sequence[str] = ("--num_machines", "1")) -> list[str]:
+    """`accelerate launch` for so many processes, one per GPU, as arguments for `python -m`; nothing is left to a
     configuration file that a person may have."""
-    return ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus), "--num_machines", "1",
-            "--main_process_port", str(free_port()), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return ["accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), *machines,
+            "--main_process_port", str(port or free_port()), "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def free_port() -> int:
     """A port that nothing listens on. Of the fixed ones that the libraries try, two runs that start together take the
     same, and one of them fails."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("", 0))
         return int(listener.getsockname()[1])
 
 
@@ -91,7 +112,8 @@ def main(arguments: list[str]) -> int:
     folder, stage, attempt, answer = RunFolder(Path(arguments[0])), arguments[1], int(arguments[2]), Path(arguments[3])
     is_main = os.environ.get("RANK", "0") == "0"
     writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
-    run = Run(folder, folder.recipe(), writer, stop_requested=stop_poll(folder), stage=stage, attempt=attempt,
+    hears = stop_poll(folder) if is_main else never  # other ranks, perhaps on other machines, open no database
+    run = Run(folder, folder.recipe(), writer, stop_requested=hears, stage=stage, attempt=attempt,
               request=json.loads(os.environ.get(REQUEST, "{}")), part=tuple(json.loads(os.environ.get(PART, "[0, 1]"))))
     from pipeline.stages import stage_work
 
@@ -167,7 +189,8 @@ def _raise_answer(run: Run, status: int, answer: Path) -> None:
     raise RuntimeError(f"{told['kind']}: {told['text']}")
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
+def end(child: "subprocess.Popen[bytes]") -> None:
+    """End a child, and with it what it launched; after a moment not in good part."""
     child.send_signal(signal.SIGTERM)
     try:
         child.wait(END_GRACE_SECONDS)
@@ -175,12 +198,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.kill()
 
 
-def _environment(run: Run) -> dict[str, str]:
+def environment_for(model: ModelStep) -> dict[str, str]:
     """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
-    told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", REQUEST: json.dumps(dict(run.request)),
-            PART: json.dumps(run.part), "TOKENIZERS_PARALLELISM": "false",
+    told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    local = run.recipe.model.source == "tiny" or Path(run.recipe.model.source).is_dir()
+    local = model.source == "tiny" or Path(model.source).is_dir()
     return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
 
 

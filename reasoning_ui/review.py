@@ -70,7 +70,7 @@ def plan_lines(recipe: Recipe, check: ModelCheck) -> list[str]:
         until = f"{sft.max_steps} steps" if sft.max_steps else f"{sft.epochs:g} epoch{'s' * (sft.epochs != 1)}"
         lines.append(f"SFT imitates worked solutions for {until}, {sft.batch_size * sft.accumulation} at a time.")
     if grpo.enabled:
-        answers = grpo.completions_per_step * recipe.model.gpus
+        answers = grpo.completions_per_step * recipe.model.processes
         questions = answers // grpo.num_generations
         asked = "1 question gets" if questions == 1 else f"each of {questions} questions gets"
         lines.append(f"GRPO takes {grpo.steps} steps; in a step {asked} {grpo.num_generations} answers, which the "

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, wait_for_everyone
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipeline import tags
@@ -224,6 +224,8 @@ class Watch(TrainerCallback):
             self.run.metrics(state.global_step, {f"validation/{k}": v for k, v in found.items()})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.processes > 1:  # each rank has a file of its own in the checkpoint
+            wait_for_everyone()
         if self.is_main:
             folder = Path(args.output_dir)
             checkpoint = folder / f"checkpoint-{state.global_step}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -126,7 +127,7 @@ def train_grpo_with(run: Run, trainer: Any, rewards: RewardSet, scheme: tags.Tag
 
 def _train(run: Run, trainer: Any, watch: Watch) -> None:
     trainer.remove_callback(PrinterCallback)
-    resume = last_complete(run.folder.checkpoints(run.stage))
+    resume = _agreed_checkpoint(run, watch)
     if watch.is_main:
         step = checkpoint_step(resume) if resume else 0
         run.writer.drop_after(run.stage, step)
@@ -141,6 +142,18 @@ def _train(run: Run, trainer: Any, watch: Watch) -> None:
         raise Stopped
     if watch.is_main:
         save_adapter(trainer.model, run.folder.adapter(run.stage))
+
+
+def _agreed_checkpoint(run: Run, watch: Watch) -> Path | None:
+    """The newest usable checkpoint, as rank 0 sees it: a network disk may show another machine an older state, and what
+    looks like half a checkpoint there must not be deleted."""
+    folder = run.folder.checkpoints(run.stage)
+    found = [last_complete(folder)] if watch.is_main else [None]
+    if watch.processes > 1:
+        names = [found[0].name if found[0] else None]
+        broadcast_object_list(names, from_process=0)
+        found = [folder / names[0] if names[0] else None]
+    return found[0]
 
 
 def _load_on_plain_cpu(trainer: Any) -> None:

@@ -124,8 +124,8 @@ def _rehearsed(run: Run, engine: Engine, request: DryRunRequest, model: Path, ti
     """The times with those of training steps; where they cannot be taken, with why not."""
     recipe = run.recipe
     run.progress(request.prompts, request.prompts, "questions", "Measuring training steps")
-    if recipe.model.gpus > 1:
-        return replace(times, problem="training on several GPUs cannot be tried from here")
+    if recipe.model.processes > 1:
+        return replace(times, problem="training on several GPUs or machines cannot be tried from here")
     try:
         times = replace(times, grpo=rehearse(run, engine, "grpo", model), evaluated_answers=_evaluated(run))
         if recipe.sft.enabled and not request.model and (rows := _worked(run)):

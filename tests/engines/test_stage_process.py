@@ -95,7 +95,7 @@ def test_runs_that_start_together_get_ports_of_their_own(make_run):
     run = make_run()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        ports = [int(stage_process._environment(run)["MASTER_PORT"]) for _ in range(5)]
+        ports = [int(stage_process.environment_for(run.recipe.model)["MASTER_PORT"]) for _ in range(5)]
         assert taken.getsockname()[1] not in ports
     for port in set(ports):
         with socket.socket() as listener:
