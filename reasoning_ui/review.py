@@ -80,8 +80,9 @@ def plan_lines(recipe: Recipe, check: ModelCheck) -> list[str]:
         trained = {"base": True, "sft": sft.enabled, "grpo": grpo.enabled}
         models = [names[m] for m in recipe.evaluate.models if trained[m]]
         who = " and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models)
+        asked = ["the held-out test" if name == "test" else name for name in recipe.evaluate.benchmarks]
         if models:
-            lines.append(f"At the end {who} answer{'s' * (len(models) == 1)} the held-out test.")
+            lines.append(f"At the end {who} answer{'s' * (len(models) == 1)} {' and '.join(asked)}.")
     return lines
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 
 from pipeline import custom_code, jobs
-from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, StudioError
 from pipeline.fitting import Change, lower_to_fit
 from pipeline.hardware import usable
 from pipeline.memory import plan_batch
 from pipeline.model_check import check_model
+from pipeline.presets import STARTS
 from pipeline.recipe import ModelStep, Recipe
 from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
@@ -22,7 +22,6 @@ from reasoning_ui.review import SPACE_WARNING, doubts_of, problems_html, review_
 from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, model_step, rewards_step
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
 
-PRESETS = {"General defaults": Recipe, "The demo's settings": lambda: demo_recipe(1)}
 IN_TURN: dict[str, Any] = {"concurrency_id": "form", "concurrency_limit": 1}
 # Gradio serves its queues in any order: an edit that overtakes the recipe opened after it would undo a part of that
 OFFERS = 3  # buttons that lower one setting to make it fit
@@ -63,8 +62,9 @@ class _Form:
             self.goal = gr.Radio(list(GOALS), value=goal, label="What to do", elem_id="goal",
                                  info="GRPO alone is for a model that writes the tags already, such as the SFT model "
                                       "of an earlier run.")
-            self.preset = gr.Dropdown(list(PRESETS), value=None, label="Start from", elem_id="preset",
-                                      info="Sets all fields below; for the demo also model, data and rewards.")
+            self.preset = gr.Dropdown(list(STARTS), value=None, label="Start from", elem_id="preset",
+                                      info="Sets all fields below, and all but the defaults model, data and rewards.")
+        self.expect = gr.Markdown(visible=False, elem_id="preset-expect")
         by_step: dict[str, list[Any]] = {}
         made: dict[int, gr.components.Component] = {}
         for i, (setting, value) in enumerate(values):
@@ -117,10 +117,11 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     asked += [
         fill.click(guard(lambda *a: _apply_plan(shared, *a)), whole, chosen, js=filling.ASK,
                    api_visibility="private"),
-        form.preset.input(guard(_preset), [form.preset, *choices], choices, js=filling.ASK, **IN_TURN,
+        form.preset.input(guard(_start_from), [form.preset, *choices], choices, js=filling.ASK, **IN_TURN,
                           **QUIET),
         upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, js=filling.ASK,
                       api_visibility="private", **IN_TURN)]
+    form.preset.input(_expect, form.preset, form.expect, **QUIET)
     for event in asked:  # a `then` alone would not follow an error
         event.success(None, None, None, js=filling.TAKEN, **QUIET)
         event.failure(None, shown_choice, None, js=filling.REFUSED, **QUIET)
@@ -227,12 +228,17 @@ def _apply_plan(shared: Shared, data: str, rewards: str, goal: str, *values: Any
     return _changed(recipe, changes)
 
 
-def _preset(name: str, model: str, data: str, rewards: str, training: str) -> tuple[str, str, str, str]:
-    """The choices of a preset; the general defaults keep the chosen model, data and rewards."""
-    if name not in PRESETS:
+def _start_from(name: str, model: str, data: str, rewards: str, training: str) -> tuple[str, str, str, str]:
+    """The choices of a recipe to start from; one that is not whole keeps the chosen model, data and rewards."""
+    if name not in STARTS:
         return model, data, rewards, training
-    recipe = PRESETS[name]()
-    if name == "General defaults":
-        kept = {"source": model_step(model).source, "revision": model_step(model).revision}
-        return recipe.model.model_copy(update=kept).model_dump_json(), data, rewards, choices_of(recipe)[3]
-    return choices_of(recipe)
+    recipe = STARTS[name].recipe()
+    if STARTS[name].whole:
+        return choices_of(recipe)
+    kept = {"source": model_step(model).source, "revision": model_step(model).revision}
+    return recipe.model.model_copy(update=kept).model_dump_json(), data, rewards, choices_of(recipe)[3]
+
+
+def _expect(name: str) -> Any:
+    """The sentence on what to expect of a recipe to start from."""
+    return gr.Markdown(STARTS[name].expect, visible=True) if name in STARTS else gr.Markdown(visible=False)

@@ -7,14 +7,15 @@ import pytest
 from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError
 from pipeline.model_check import ModelCheck
+from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
 from reasoning_ui.header import chosen_data, chosen_model, data_choices
 from reasoning_ui.next_step import missing_parts, next_step
-from reasoning_ui.review import problems_html
+from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
-from reasoning_ui.train_tab import _fill, _recipe
+from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from
 from reasoning_ui.training_form import GOALS, SETTINGS, from_store, shown_of, stored, values_of
 
 
@@ -25,12 +26,26 @@ def test_every_field_of_the_shown_steps_has_a_component_with_its_label_and_reaso
         assert setting.info.description and setting.info.description in str(getattr(shown, "info", ""))
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), demo_recipe(1)], ids=["defaults", "demo"])
+@pytest.mark.parametrize("recipe", [start.recipe() for start in STARTS.values()], ids=["defaults", "demo", "gsm8k"])
 def test_a_recipe_comes_back_unchanged_from_the_form(recipe: Recipe) -> None:
     model, data, rewards, training = choices_of(recipe)
     goal, shown = from_store(model, training)
     assert _recipe(data, rewards, goal, shown) == recipe
     assert recipe_of(model, data, rewards, training) == recipe
+
+
+def test_a_start_brings_its_own_model_and_data_and_only_the_defaults_keep_the_chosen_ones() -> None:
+    """GSM8K's own test is asked at the end, since nothing of its training part is held out (a test part of 0)."""
+    chosen = choices_of(Recipe(model={"source": "owner/name"}, data={"source": "limo"}))
+    for name, start in STARTS.items():
+        found = recipe_of(*_start_from(name, *chosen))
+        assert found == (start.recipe() if start.whole else Recipe(model=found.model, data=found.data)), name
+        assert (found.model.source == "owner/name") == (not start.whole) == (found.data.source == "limo"), name
+        assert _expect(name).visible and _expect(name).value == start.expect
+    assert _start_from("", *chosen) == chosen and not _expect("").visible
+    gsm8k = next(start.recipe() for name, start in STARTS.items() if name.startswith("GSM8K"))
+    assert (gsm8k.data.split.test, gsm8k.evaluate.benchmarks) == (0, ["gsm8k"])
+    assert plan_lines(gsm8k, ModelCheck(None, ()))[-1].endswith("GRPO model answer gsm8k.")
 
 
 def test_what_people_type_is_read_as_meant() -> None:

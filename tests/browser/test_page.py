@@ -71,6 +71,22 @@ def test_a_reload_keeps_the_model_the_settings_and_the_tab(page: Any, app_url: s
     expect(page.locator("#setting-model-source").locator("input, textarea").first).to_have_value("/no/such/model")
 
 
+def test_a_start_is_chosen_with_the_keyboard_and_says_what_to_expect(page: Any, app_url: str) -> None:
+    """The third start: GSM8K. Its model is not here, and the check says so before anything starts."""
+    open_page(page, app_url)
+    open_tab(page, "Train")
+    start = page.locator("#preset input")
+    start.focus()
+    expect(page.get_by_role("option", name="GSM8K with a small model")).to_be_visible()
+    for _ in range(3):
+        start.press("ArrowDown")
+    start.press("Enter")
+    expect(page.locator("#preset-expect")).to_contain_text("could not be shown")
+    expect(page.locator("#review-about")).to_contain_text("gsm8k")
+    expect(page.locator("#setting-grpo-steps input")).to_have_value("130")
+    expect(page.locator("#review-problems")).to_contain_text("SmolLM2-135M-Instruct is not on this machine")
+
+
 def test_a_wrong_setting_is_explained_in_one_box_and_training_does_not_start(page: Any, app_url: str) -> None:
     open_page(page, app_url)
     open_tab(page, "Train")
