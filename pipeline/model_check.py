@@ -48,6 +48,9 @@ def check_model(model: ModelStep, hardware: Hardware | None = None, home: Path |
         choice = choose(model, hardware, facts.architecture, facts.model_type)
         slower = choice.slower if hardware.has("vllm") else ""  # a missing package is told with the others
         warnings += [words for words in (slower, choice.doubt) if words]
+    if not facts.hidden or not facts.layers or not facts.vocabulary:
+        warnings.append(f"The config.json of {facts.source} does not tell the model's size under the usual names "
+                        "(hidden_size, num_hidden_layers, vocab_size): the memory estimate is far too low.")
     if not facts.linears:
         warnings.append("No linear layers were recognised by name: the share of trainable parameters is not known.")
     return ModelCheck(facts, tuple(problems), tuple(warnings))

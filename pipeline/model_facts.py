@@ -6,9 +6,7 @@ weights are loaded, no code of the model is run, and torch is not imported.
 
 import functools
 import importlib.util
-import json
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -17,13 +15,24 @@ from typing import Any
 
 from pipeline import reach
 from pipeline.errors import EngineError
+from pipeline.model_files import (
+    GGUF_WAY,
+    has_template,
+    is_whole,
+    refuse_quantised,
+    refuse_without_tokenizer,
+    tensor_shapes,
+    without_config,
+)
+from pipeline.model_files import (
+    read_json as _read_json,
+)
+from pipeline.model_files import (
+    without_weights as _without_weights,
+)
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-reasoner"
-QUANTISED = {"gptq": "GPTQ", "awq": "AWQ", "bitsandbytes": "bitsandbytes", "compressed-tensors": "compressed-tensors",
-             "fp8": "FP8", "aqlm": "AQLM", "hqq": "HQQ", "mxfp4": "MXFP4"}
 NOT_LORA = ("embed", "lm_head", "norm", "wte", "wpe", "router", "gate.weight")
-GGUF_WAY = ("choose the original 16-bit model that it was made from (its page names it), and 4bit as the precision if "
-            "memory is short.")
 LAYER = re.compile(r"\.\d+\.")
 
 
@@ -71,6 +80,10 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
         return path
     if path.suffix == ".gguf":
         raise EngineError(f"{source} is a GGUF file, which cannot be trained: {GGUF_WAY}")
+    if path.is_file():
+        raise EngineError(f"{source} is a file: give the folder that it is in, {path.parent}.")
+    if address := re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", source):
+        raise EngineError(f"{source} is an address: give the model's id alone, {address[1]}.")
     if source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1:
         raise EngineError(f"There is no folder {source}: give the path of a model folder, or a Hub id like owner/name.")
     from huggingface_hub import try_to_load_from_cache
@@ -81,7 +94,7 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
     except HFValidationError as error:
         raise EngineError(f"{source!r} is neither a folder on this machine nor a Hub id like owner/name.") from error
     cached = Path(config).parent if isinstance(config, str) else None
-    return cached if cached and any(cached.glob("*.safetensors")) else None
+    return cached if cached and is_whole(cached) else None
 
 
 def architecture(source: str, revision: str | None = None) -> tuple[str, str]:
@@ -91,7 +104,7 @@ def architecture(source: str, revision: str | None = None) -> tuple[str, str]:
         config = _read_json(folder / "config.json") if folder else {}
     except EngineError:
         return "", ""
-    return str((config.get("architectures") or [""])[0]), str(config.get("model_type", ""))
+    return _class_name(config), str(config.get("model_type", ""))
 
 
 def check_config(source: str, config: Mapping[str, Any]) -> str:
@@ -99,15 +112,11 @@ def check_config(source: str, config: Mapping[str, Any]) -> str:
     if "auto_map" in config and not _known_architecture(config):
         raise EngineError(f"{source} brings its own Python code to load it, and code of strangers is not run here: "
                           "choose a model whose architecture transformers knows.")
-    method = (config.get("quantization_config") or {}).get("quant_method")
-    if method:
-        raise EngineError(f"{source} is already quantised ({QUANTISED.get(method, method)}). Training and merging need "
-                          "the 16-bit original: choose that one, and 4bit as the precision if memory is short.")
-    names = config.get("architectures") or []
-    if not names:
+    refuse_quantised(source, config)
+    name = _class_name(config)
+    if not name:
         raise EngineError(f"The config.json of {source} names no architecture, so it is not a language model that "
                           "transformers can load.")
-    name = str(names[0])
     if not name.endswith(("ForCausalLM", "LMHeadModel")):
         raise EngineError(f"{source} is a {name}, not a causal language model: it cannot write text token after token. "
                           "Choose a model whose config.json says …ForCausalLM.")
@@ -122,16 +131,13 @@ def check_config(source: str, config: Mapping[str, Any]) -> str:
 
 def _facts_of_folder(source: str, folder: Path) -> ModelFacts:
     if not (folder / "config.json").is_file():
-        raise EngineError(_without_config(source, folder))
+        raise EngineError(without_config(source, folder))
     config = _read_json(folder / "config.json")
     architecture = check_config(source, config)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise EngineError(_without_weights(source, [path.name for path in folder.iterdir()]))
-    shapes: dict[str, list[int]] = {}
-    for path in files:
-        shapes |= _header(path)
-    return _facts(source, architecture, config, shapes, sum(f.stat().st_size for f in files), _has_template(folder))
+    shapes, size = tensor_shapes(source, folder)
+    refuse_quantised(source, config, shapes)
+    refuse_without_tokenizer(source, [path.name for path in folder.iterdir()])
+    return _facts(source, architecture, config, shapes, size, has_template(folder))
 
 
 def _facts_of_hub(source: str, revision: str | None) -> ModelFacts:
@@ -187,7 +193,7 @@ def _facts_of_hub(source: str, revision: str | None) -> ModelFacts:
 def _facts(source: str, architecture: str, config: Mapping[str, Any], shapes: Mapping[str, list[int]], size: int,
            template: bool) -> ModelFacts:
     def number(*names: str, default: int = 0) -> int:
-        return next((int(config[n]) for n in names if isinstance(config.get(n), int)), default)
+        return next((max(0, config[n]) for n in names if isinstance(config.get(n), int)), default)
 
     hidden = number("hidden_size", "n_embd", "d_model")
     heads = number("num_attention_heads", "n_head", default=1)
@@ -210,59 +216,14 @@ def _left_out(name: str) -> bool:
     return any(part in name for part in NOT_LORA)
 
 
-def _header(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of the tensors in a safetensors file. Raises EngineError when it is damaged."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(100_000_000, path.stat().st_size):
-                raise ValueError(f"its header claims {length} bytes")
-            header = json.loads(file.read(length))
-        return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise EngineError(f"The weights file {path} is damaged ({error}): fetch the model again.") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise EngineError(f"{path} cannot be read ({error}): fetch the model again.") from error
-    if not isinstance(values, dict):
-        raise EngineError(f"{path} does not hold settings: fetch the model again.")
-    return values
-
-
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    file = folder / "tokenizer_config.json"
-    return file.is_file() and bool(_read_json(file).get("chat_template"))
-
-
-def _without_config(source: str, folder: Path) -> str:
-    if source == "tiny":
-        return (f"The bundled model is missing from {folder}: fetch the project again, or run "
-                "`python -m pipeline.tiny_model`.")
-    if (folder / "adapter_config.json").is_file():
-        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "its base model"
-        return f"{source} is an adapter for {base}, not a model: choose {base}, or merge the adapter into it first."
-    if any(folder.glob("*.gguf")):
-        return f"{source} holds a GGUF file, which cannot be trained: {GGUF_WAY}"
-    return f"The folder {source} has no config.json, so it is not a model: choose the folder that holds one."
-
-
-def _without_weights(source: str, names: list[str]) -> str:
-    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    if pickled:
-        return (f"{source} has its weights only as {pickled[0]}, a pickle, which can run any code when opened, so "
-                "it is refused. Convert it: https://huggingface.co/spaces/safetensors/convert")
-    return f"{source} has a config.json but no weights (*.safetensors): fetch the whole model."
-
-
 def _known_architecture(config: Mapping[str, Any]) -> bool:
-    names = config.get("architectures") or [""]
-    return str(names[0]) in _architectures()
+    return _class_name(config) in _architectures()
+
+
+def _class_name(config: Mapping[str, Any]) -> str:
+    """The first of `architectures`; empty where there is none."""
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
 
 
 @functools.lru_cache(maxsize=1)

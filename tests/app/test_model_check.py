@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from pipeline import model_check
@@ -40,6 +41,7 @@ def model_folder(folder: Path, config: dict[str, Any] | None = None, weights: bo
     """Write a model folder whose safetensors file has a header only; gives its path."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(LLAMA | (config or {})))
+    (folder / "tokenizer.json").write_text("{}")
     if weights:
         header = json.dumps({n: {"dtype": "BF16", "shape": s, "data_offsets": [0, 0]} for n, s in tensors().items()})
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
@@ -111,7 +113,8 @@ def test_a_folder_without_weights_an_adapter_and_a_gguf_are_told_apart(tmp_path:
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"\x00" * 8, struct.pack("<Q", 10**12) + b"{}", struct.pack("<Q", 4) + b"[1}]"])
+    b"", b"\x00" * 8, struct.pack("<Q", 10**12) + b"{}", struct.pack("<Q", 4) + b"[1}]",
+    struct.pack("<Q", 5) + b"[1,2]", struct.pack("<Q", 90_000) + b"[" * 90_000])
 def test_damaged_weights_are_told_and_never_read_past_their_end(tmp_path: Path, content: bytes) -> None:
     source = model_folder(tmp_path / "m")
     (tmp_path / "m" / "model.safetensors").write_bytes(content)
@@ -211,3 +214,85 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(HfApi, "model_info", refuse)
     assert says in problems(check_model(ModelStep(source="owner/name", revision="v9")))
+
+
+def weights(folder: str, shapes: dict[str, Any], name: str = "model.safetensors") -> None:
+    """Write a weights file that has a header only."""
+    header = json.dumps({n: {"dtype": "I32", "shape": shape} for n, shape in shapes.items()})
+    Path(folder, name).write_bytes(struct.pack("<Q", len(header)) + header.encode())
+
+
+@pytest.mark.parametrize(("config", "says"), [
+    ({"quantization_config": "gptq"}, "is already quantised (GPTQ)"),
+    ({"quantization_config": ["gptq"]}, "is already quantised."),
+    ({"quantization_config": {"load_in_4bit": True}}, "is already quantised (bitsandbytes)"),
+    ({"quantization_config": {"quant_method": 4}}, "is already quantised."),
+    ({"architectures": "LlamaForCausalLM"}, "names no architecture"),
+    ({"architectures": {"a": 1}}, "names no architecture"), ({"architectures": [None]}, "names no architecture")])
+def test_a_config_of_another_shape_is_told_in_words_too(tmp_path: Path, config: dict[str, Any], says: str) -> None:
+    assert says in problems(check_model(ModelStep(source=model_folder(tmp_path / "m", config))))
+
+
+@pytest.mark.parametrize("name", ["q_proj.qweight", "q_proj.SCB", "q_proj.weight.absmax", "q_proj.weight_packed"])
+def test_quantised_weights_are_recognised_without_a_word_in_the_config(tmp_path: Path, name: str) -> None:
+    """As older tools wrote them, with their settings in a file of their own."""
+    source = model_folder(tmp_path / "m", weights=False)
+    weights(source, tensors() | {f"model.layers.0.self_attn.{name}": [8, 8]})
+    assert "is already quantised. Training and merging need the 16-bit original" in problems(
+        check_model(ModelStep(source=source)))
+
+
+@pytest.mark.parametrize(("shapes", "says"), [
+    ({"a": 7}, "is damaged"), ({"a": ["x", 2]}, "is damaged (its header holds a shape that is none)"),
+    ({"a": [-5, 2]}, "a shape that is none"), ({}, "weights files without any weights")])
+def test_a_header_that_holds_no_weights_is_told(tmp_path: Path, shapes: dict[str, Any], says: str) -> None:
+    source = model_folder(tmp_path / "m")
+    weights(source, shapes)
+    assert says in problems(check_model(ModelStep(source=source)))
+
+
+def test_half_a_model_is_told_by_what_it_lacks(tmp_path: Path) -> None:
+    """A shard that its index names, the files behind Git LFS, the tokenizer, and all weights but those in a GGUF."""
+    shard, pointer, mute, gguf = (model_folder(tmp_path / name, weights=name == "mute")
+                                  for name in ("shard", "pointer", "mute", "gguf"))
+    names = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+    weights(shard, tensors(), names[0])
+    index = {"weight_map": dict(zip("abc", names, strict=True))}
+    Path(shard, "model.safetensors.index.json").write_text(json.dumps(index))
+    Path(pointer, "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\n")
+    Path(mute, "tokenizer.json").unlink()
+    Path(gguf, "model.Q4_K_M.gguf").write_bytes(b"GGUF")
+    for source, says in ((shard, f"not complete: {names[1]} and 1 more weights files are missing"),
+                         (pointer, "pointer of Git LFS, not the weights: run `git lfs pull`"),
+                         (mute, "has no tokenizer.json: fetch the whole model"),
+                         (gguf, "only as a GGUF file, which cannot be trained: choose the original 16-bit model")):
+        assert says in problems(check_model(ModelStep(source=source)))
+    weights(shard, tensors(), names[1])
+    weights(shard, tensors(), names[2])
+    assert check_model(ModelStep(source=shard)).ok
+
+
+def test_a_half_fetched_model_of_the_hub_is_fetched_on_and_not_refused(tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache has the first of two shards; with the second it is read from there, also without a network."""
+    cached = model_folder(tmp_path / "cached", weights=False)
+    weights(cached, tensors(), "model-1.safetensors")
+    Path(cached, "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(Path(cached, "config.json")))
+    assert "the Hub cannot be reached" in problems(check_model(ModelStep(source="owner/name")))
+    weights(cached, {}, "model-2.safetensors")
+    assert check_model(ModelStep(source="owner/name")).ok
+
+
+def test_a_file_and_an_address_are_answered_with_what_to_give_instead(tmp_path: Path) -> None:
+    file = ModelStep(source=model_folder(tmp_path / "m") + "/config.json")
+    assert f"is a file: give the folder that it is in, {tmp_path / 'm'}." in problems(check_model(file))
+    address = ModelStep(source="https://huggingface.co/owner/name-1.5/tree/main")
+    assert "is an address: give the model's id alone, owner/name-1.5." in problems(check_model(address))
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": "8"}, {"num_hidden_layers": -2}, {"vocab_size": 0}])
+def test_a_size_that_is_not_told_makes_the_estimate_doubtful(tmp_path: Path, change: dict[str, Any]) -> None:
+    check = check_model(ModelStep(source=model_folder(tmp_path / "m", change)), H200)
+    assert check.ok and "the memory estimate is far too low" in check.warnings[0]
