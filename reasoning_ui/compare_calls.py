@@ -1,10 +1,9 @@
 """What the Compare page may ask of Python: the top (table, sentences, filters), questions, a chart, a file."""
 
 import json
-from html import escape
 from typing import Any
 
-from pipeline import comparison, report
+from pipeline import comparison
 from pipeline.errors import RunError
 from pipeline.question_table import PAGE_SIZE, SORTS
 from pipeline.studio_home import StudioHome
@@ -46,7 +45,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     steady = "partial" if any(v["partial"] for v in found.summary.values()) else found.version
     drawn = f"{run}|{name}|{steady}|{found.table.keys}"
     top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
-           "summary": compare_html.summary_table(found.summary), "words": words(found),
+           "summary": compare_html.summary_table(found.summary), "words": compare_html.words(found),
            "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
            "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
     return top if drawn == asked.get("drawn") else top | {"list": _listed(found, run, asked)}
@@ -71,33 +70,6 @@ def chart(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
 def file(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     """One of the files of `compare_files.FILES` as text."""
     return {"text": compare_files.text(str(asked["name"]), str(asked["run"]), _found(home, asked))}
-
-
-def words(found: Comparison) -> str:
-    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired."""
-    by_subject = compare_html.subjects(found.rows, found.table.keys)
-    if found.refusal:
-        return compare_html.notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
-    partial = [v["title"] for v in found.summary.values() if v["partial"]]
-    text = "" if not partial else compare_html.notice(
-        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest.",
-        warn=True)
-    if note := comparison.token_note(found.rows, found.expected):
-        text += compare_html.notice(note)
-    more = "".join(
-        f"<details><summary>{escape(title)}</summary>{compare_html.sentences(found.tests, metric)}</details>"
-        for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
-    return (text + compare_html.sentences(found.tests, "exact") + _recommendation(found)
-            + f"<div class='cmp'>{more}{by_subject}</div>")
-
-
-def _recommendation(found: Comparison) -> str:
-    """Which precision to use, in words and as a table; empty with only one."""
-    text = report.recommendation(found.rows, found.tests, found.expected)
-    if not text:
-        return ""
-    table = compare_html.levels(report.levels(found.rows, found.expected))
-    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p>{table}</div>"
 
 
 def _found(home: StudioHome, asked: dict[str, Any]) -> Comparison:

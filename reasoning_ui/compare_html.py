@@ -3,18 +3,20 @@
 Everything that a model, a dataset or a person wrote passes through `html.escape` or `highlight.completion_html`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with
+from pipeline import report
+from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with, token_note
 from pipeline.contestants import Row, title_of
 from pipeline.paired_tests import PairedTest
 from pipeline.question_table import Question, QuestionTable
 from pipeline.report import megabytes
 from pipeline.tags import TagScheme
+from reasoning_ui.compare_data import Comparison
 from reasoning_ui.highlight import completion_html
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -33,24 +35,25 @@ def summary_table(found: dict[str, dict[str, Any]]) -> str:
               ("s/answer", "wall time divided by the answers of a batch")]
     if sampled:
         heads += [("pass@k", "a right one among k answers"), ("majority@k", "the commonest of k answers is right")]
-    lines = [_summary_line(values, sampled) for values in found.values()]
-    titles = "".join(f"<th title='{escape(about)}'>{escape(title)}</th>" for title, about in heads)
+    names = ["Questions", *(title for title, _ in heads)]
+    lines = [_summary_line(values, names, sampled) for values in found.values()]
+    titles = "".join(f"<th title='{escape(about)}'>{escape(title).replace(' %', '&nbsp;%')}</th>"
+                     for title, about in heads)
     return (
-        f"<div class='cmp'><table><thead><tr><th>Model</th><th>Questions</th>{titles}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<div class='cmp'><div class='rates'><table><thead><tr><th>Model</th><th>Questions</th>{titles}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div></div>"
     )
 
 
-def _summary_line(values: dict[str, Any], sampled: bool) -> str:
+def _summary_line(values: dict[str, Any], names: Sequence[str], sampled: bool) -> str:
     asked = str(values["questions"])
     if values["partial"]:
         asked += f" <span class='range'>of {values['expected']}, stopped</span>"
-    cells = [_rate(values[m]) for m in METRICS]
+    cells = [asked, *(_rate(values[m]) for m in METRICS)]
     cells += [percent(values["extractable"]["rate"]), f"{values['mean_tokens']:.0f}", f"{values['total_tokens']:,}",
               percent(values["truncated"]["rate"]), f"{values['seconds_per_answer']:.3f}"]
     cells += [_at_k(values[m]) for m in ("pass_at_k", "majority_at_k")] if sampled else []
-    shown = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f"<tr><td><b>{escape(values['title'])}</b></td><td>{asked}</td>{shown}</tr>"
+    return _line(values["title"], names, cells)
 
 
 def subjects(rows: Sequence[Row], keys: Sequence[str]) -> str:
@@ -68,13 +71,22 @@ def subjects(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 def levels(found: Sequence[dict[str, Any]]) -> str:
     """What each precision costs: accuracy with interval, size, memory, speed."""
-    lines = "".join(
-        f"<tr><td><b>{escape(v['title'])}</b></td><td>{escape(v['method'])}</td><td>{_rate(v['exact'])}</td>"
-        f"<td>{megabytes(v['bytes'])}</td><td>{megabytes(v['peak_bytes'])}</td><td>{v['seconds_per_answer']:.3f}</td></tr>"
-        for v in found)
-    heads = ("<th>Level</th><th>Method</th><th>Exact</th><th>Weights</th>"
-             "<th title='largest memory of the process that answered'>Peak memory</th><th>s/answer</th>")
-    return f"<table class='levels'><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    heads = {"Method": "", "Exact": explained("exact"), "Weights": "",
+             "Peak memory": "largest memory of the process that answered", "s/answer": ""}
+    lines = []
+    for v in found:
+        cells = (escape(v["method"]), _rate(v["exact"]), megabytes(v["bytes"]), megabytes(v["peak_bytes"]),
+                 f"{v['seconds_per_answer']:.3f}")
+        lines.append(_line(v["title"], heads, cells))
+    titles = "".join(f"<th title='{escape(about)}'>{head}</th>" for head, about in heads.items())
+    return (f"<div class='rates'><table class='levels'><thead><tr><th>Level</th>{titles}</tr></thead>"
+            f"<tbody>{''.join(lines)}</tbody></table></div>")
+
+
+def _line(title: str, heads: Iterable[str], cells: Iterable[str]) -> str:
+    """A line of a table; each cell knows its head, which stands before it where the line is a card (compare.css)."""
+    shown = "".join(f"<td data-head='{escape(head)}'>{cell}</td>" for head, cell in zip(heads, cells, strict=True))
+    return f"<tr><td><b>{escape(title)}</b></td>{shown}</tr>"
 
 
 def _rate(rate: dict[str, Any]) -> str:
@@ -106,20 +118,48 @@ def sentences(found: Sequence[PairedTest], metric: str = "exact") -> str:
     return f"<div class='cmp'><ul class='sentences'>{''.join(lines)}</ul>{footer if lines else ''}</div>"
 
 
+def words(found: Comparison) -> str:
+    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired."""
+    by_subject = subjects(found.rows, found.table.keys)
+    if found.refusal:
+        return notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
+    partial = [v["title"] for v in found.summary.values() if v["partial"]]
+    text = "" if not partial else notice(
+        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest.",
+        warn=True)
+    if note := token_note(found.rows, found.expected):
+        text += notice(note)
+    more = "".join(
+        f"<details><summary>{escape(title)}</summary>{sentences(found.tests, metric)}</details>"
+        for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
+    return (text + sentences(found.tests, "exact") + _recommendation(found)
+            + f"<div class='cmp'>{more}{by_subject}</div>")
+
+
+def _recommendation(found: Comparison) -> str:
+    """Which precision to use, in words and as a table; empty with only one."""
+    text = report.recommendation(found.rows, found.tests, found.expected)
+    if not text:
+        return ""
+    table = levels(report.levels(found.rows, found.expected))
+    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p>{table}</div>"
+
+
 def notice(text: str, warn: bool = False) -> str:
     """A line of plain text."""
     return f"<div class='cmp'><p class='{'warn' if warn else 'quiet'}'>{escape(text)}</p></div>"
 
 
-def matrices(table: QuestionTable, chosen: str = "") -> str:
-    """For each pair (six at most), how many questions went from right or wrong to right or wrong; cells are buttons."""
+def matrices(table: QuestionTable, chosen: str | None = "") -> str:
+    """For each pair (six at most), how many questions went from right or wrong to right or wrong. Cells are buttons,
+    the chosen one is pressed; None makes them plain numbers, for a page on which nothing can be chosen."""
     pairs = [(a, b) for i, a in enumerate(table.keys) for b in table.keys[i + 1 :]][:6]
     return (
         f"<div class='cmp'><div class='matrices'>{''.join(_matrix(table, a, b, chosen) for a, b in pairs)}</div></div>"
     )
 
 
-def _matrix(table: QuestionTable, a: str, b: str, chosen: str) -> str:
+def _matrix(table: QuestionTable, a: str, b: str, chosen: str | None) -> str:
     counts = table.matrix(a, b)
     lines = []
     for was in (True, False):
@@ -128,11 +168,10 @@ def _matrix(table: QuestionTable, a: str, b: str, chosen: str) -> str:
             name = f"{a}>{b}:{_word(was)}>{_word(now)}"
             kind = "" if was == now else "good" if now else "bad"
             label = f"{title_of(a)} {_word(was)}, {title_of(b)} {_word(now)}: {counts[was, now]} questions"
-            cells.append(
-                f"<td><button type='button' class='{kind}' data-cell='{escape(name)}' "
-                f"aria-pressed='{str(name == chosen).lower()}' aria-label='{escape(label)}'>"
-                f"<b>{counts[was, now]}</b></button></td>"
-            )
+            button = (f"<button type='button' class='{kind}' data-cell='{escape(name)}' aria-label='{escape(label)}' "
+                      f"aria-pressed='{str(name == chosen).lower()}'><b>{counts[was, now]}</b></button>")
+            plain = f"<span class='{kind}'><b>{counts[was, now]}</b></span>"
+            cells.append(f"<td>{plain if chosen is None else button}</td>")
         lines.append(f"<tr><th scope='row'>{escape(title_of(a))} {_word(was)}</th>{''.join(cells)}</tr>")
     heads = "".join(f"<th scope='col'>{escape(title_of(b))} {_word(now)}</th>" for now in (True, False))
     caption = f"{escape(title_of(a))} → {escape(title_of(b))}"
@@ -144,7 +183,7 @@ def _word(right: bool) -> str:
 
 
 def questions(table: QuestionTable, positions: Sequence[int], scheme: TagScheme, run: str, benchmark: str) -> str:
-    """Questions, each with its answers side by side; the first ones are open."""
+    """Questions, each with its answers side by side; the first ones are open. Without a run they have no links."""
     if not positions:
         return notice("No question fits. Choose another filter or clear the search.")
     limit = None if len(positions) == 1 else SHOWN_CHARACTERS
@@ -157,14 +196,15 @@ def _question(
 ) -> str:
     q = table.questions[position]
     chips = "".join(_chip(table.right(key, position), title_of(key)) for key in table.keys)
-    link = "?" + urlencode({"run": run, "benchmark": benchmark, "question": q.index + 1})
+    address = "?" + urlencode({"run": run, "benchmark": benchmark, "question": q.index + 1})
+    link = f" · <a href='{escape(address)}'>link to this question</a>" if run else ""
     subject = f" · {escape(q.subject)}" if q.subject else ""
     columns = "".join(_column(table, position, key, scheme, limit) for key in table.keys)
     return (
         f"<details class='q' {'open' if opened else ''}><summary><span class='num'>#{q.index + 1}</span>"
         f"<span class='text'>{escape(q.question[:160])}</span><span>{chips}</span></summary><div class='body'>"
         f"<p class='question'>{escape(q.question)}</p><p class='facts'>Right answer: <b>{escape(q.reference)}</b>"
-        f"{subject} · <a href='{escape(link)}'>link to this question</a></p>"
+        f"{subject}{link}</p>"
         f"<div class='cols'>{columns}</div></div></details>"
     )
 
@@ -188,7 +228,9 @@ def _column(table: QuestionTable, position: int, key: str, scheme: TagScheme, li
         for row in shown
     )
     if len(shown) < len(rows):
-        texts += f"<p class='facts'>and {len(rows) - len(shown)} more answers: open the question by its link.</p>"
+        texts += (
+            f"<p class='facts'>and {len(rows) - len(shown)} more answers: in the app, open the question by its "
+            "link; answers.csv has them too.</p>")
     word = "not answered" if right is None else kind
     return (
         f"<div class='col {kind}'><h4><span>{escape(title_of(key))}</span><span class='chip {kind}'>{word}</span></h4>"
@@ -211,5 +253,5 @@ def _answer_text(text: str, scheme: TagScheme, limit: int | None) -> str:
     if limit is None or len(text) <= limit:
         return completion_html(text, scheme) or "<span class='quiet'>(an empty answer)</span>"
     half = limit // 2
-    left_out = f"<p class='quiet'>… {len(text) - limit:,} characters left out; open the question by its link …</p>"
+    left_out = f"<p class='quiet'>… {len(text) - limit:,} characters left out; answers.csv has them …</p>"
     return completion_html(text[:half], scheme) + left_out + completion_html(text[-half:], scheme)

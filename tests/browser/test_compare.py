@@ -16,6 +16,7 @@ from pipeline.recipe import DataStep, Recipe, Split
 from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
+from reasoning_ui import compare_data, compare_files
 from reasoning_ui.compare_charts import CHARTS
 from tests.export.hub_standin import serving
 
@@ -128,6 +129,23 @@ def download(page: Any, title: str, folder: Path) -> Path:
         page.locator("#compare").get_by_role("button", name=title, exact=True).click()
     waited.value.save_as(folder / waited.value.suggested_filename)
     return folder / waited.value.suggested_filename
+
+
+@pytest.mark.parametrize(("width", "colours"), [(1280, "light"), (390, "dark")])
+def test_the_report_needs_no_sideways_scrolling_and_follows_the_colours_of_the_system(
+        page: Any, home: StudioHome, width: int, colours: str) -> None:
+    """Opened as a file, without the app: on a phone each line of the table is a card whose cells name their heads."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=colours)
+    page.set_content(compare_files.text("report.html", "demo-run", compare_data.load(home.run("demo-run"), "test")))
+    expect(page.locator(".rates tbody tr")).to_have_count(3)
+    assert page.evaluate("() => [...document.querySelectorAll('html, .cmp, .rates')].filter("
+                         "e => e.scrollWidth > e.clientWidth).map(e => e.className)") == []
+    expect(page.locator(".rates thead")).to_have_css("position", "absolute" if width < 1000 else "static")
+    expect(page.locator("html")).to_have_css("background-color", "rgb(255, 255, 255)" if colours == "light" else
+                                             "rgb(17, 24, 39)")
+    page.get_by_text("Lenient: the last number anywhere").click()
+    expect(page.locator("ul.sentences").nth(1)).to_contain_text("finds the number")
 
 
 def test_a_model_that_cannot_answer_is_refused_where_it_was_asked_for(page: Any, url: str, tmp_path: Path) -> None:
