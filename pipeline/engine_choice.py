@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Hardware
 from pipeline.recipe_steps import ModelStep
 
-COST = "transformers samples the answers instead, and a GRPO step takes several times as long"
+COST = "transformers samples the answers, and a GRPO step takes several times as long"
 VLLM_NAMES = ("vllm", "model_executor/models/registry.py", r'"(\w+(?:ForCausalLM|LMHeadModel))":\s*\(')
 UNSLOTH_NAMES = ("unsloth", "models/loader.py", r'\bmodel_type == "(\w+)"')
 
@@ -42,7 +42,7 @@ def choose(model: ModelStep, hardware: Hardware, architecture: str = "", model_t
     engine, why = _engine(model, hardware, model_type, hindrance)
     vllm = model.fast_inference and not hindrance
     slower = f"{hindrance}: {COST}." if model.fast_inference and hindrance else ""
-    return Choice(engine, vllm, why, slower, _doubt(model, model_type) if engine == "unsloth" else "")
+    return Choice(engine, vllm, why, slower, _doubt(model_type) if engine == "unsloth" else "")
 
 
 def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
@@ -106,7 +106,7 @@ def _strange(model_type: str) -> bool:
     return bool(model_type and families and model_type not in families)
 
 
-def _doubt(model: ModelStep, model_type: str) -> str:
+def _doubt(model_type: str) -> str:
     if not _strange(model_type):
         return ""
     return (f"The installed Unsloth has no kernels of its own for {model_type} (only for "

@@ -43,7 +43,7 @@ def lower_to_fit(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[
     return [together] if together else []
 
 
-def in_words(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> str:
+def in_words(values: Mapping[tuple[str, str], Any]) -> str:
     """What changed values mean for a person; an accumulation that follows its batch is not told."""
     told = {
         ("grpo", "batch_size"): "GRPO answers {} at a time", ("sft", "batch_size"): "SFT examples {} at a time",
@@ -140,7 +140,7 @@ def _change(recipe: Recipe, values: Values, facts: ModelFacts, hardware: Hardwar
     changed = with_values(recipe, values)
     if changed is None:
         return None
-    words = in_words(recipe, values)
+    words = in_words(values)
     return Change(words[:1].upper() + words[1:], values, _largest(changed, facts, hardware))
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.engine_choice import COST
 from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Gpu, Hardware, unusable
 
 GPU_PACKAGES = {"vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7", "bitsandbytes": "0.50.2"}
@@ -38,7 +39,7 @@ def _without(missing: list[str]) -> str:
     """What is lost without these packages."""
     lost = []
     if "vllm" in missing:
-        lost.append("transformers samples the answers, and a GRPO step takes several times as long")
+        lost.append(COST)
     if "unsloth" in missing or "unsloth_zoo" in missing:
         lost.append("TRL trains instead of Unsloth")
     if "bitsandbytes" in missing:
