@@ -142,52 +142,57 @@ def _facts_of_folder(source: str, folder: Path) -> ModelFacts:
 
 def _facts_of_hub(source: str, revision: str | None) -> ModelFacts:
     import httpx
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        NotASafetensorsRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, NotASafetensorsRepoError
 
     try:
-        info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=15)
-        names = [s.rfilename for s in info.siblings or []]
-        if "config.json" not in names:
-            gguf = f" GGUF files cannot be trained: {GGUF_WAY}" if any(n.endswith(".gguf") for n in names) else ""
-            raise EngineError(f"{source} on the Hub has no config.json: transformers cannot load it.{gguf}")
-        config = _read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
-        architecture = check_config(source, config)
-        if not any(name.endswith(".safetensors") for name in names):
-            raise EngineError(_without_weights(source, names))
-        metadata = HfApi().get_safetensors_metadata(source, revision=revision)
-        shapes = {n: t.shape for f in metadata.files_metadata.values() for n, t in f.tensors.items()}
-        size = sum(s.size or 0 for s in info.siblings or [] if s.rfilename.endswith(".safetensors"))
-        template = "chat_template.jinja" in names
-        if not template and "tokenizer_config.json" in names:
-            path = hf_hub_download(source, "tokenizer_config.json", revision=revision)
-            template = bool(_read_json(Path(path)).get("chat_template"))
-        return _facts(source, architecture, config, shapes, size, template)
-    except GatedRepoError as error:
-        raise EngineError(f"{source} is gated: open https://huggingface.co/{source}, accept its conditions, log in "
-                          "with `hf auth login` or set HF_TOKEN, and start the app again.") from error
-    except RevisionNotFoundError as error:
-        raise EngineError(f"{source} has no revision {revision!r}: leave it empty for the newest.") from error
-    except RepositoryNotFoundError as error:
-        raise EngineError(f"There is no model {source} on the Hub, and no such folder here. Check the spelling; a "
-                          "private model needs `hf auth login` or HF_TOKEN.") from error
-    except (EntryNotFoundError, NotASafetensorsRepoError) as error:
-        raise EngineError(_without_weights(source, [])) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, HfHubHTTPError) and status:
-            raise EngineError(f"The Hub answered {status} for {source}: try again later.") from error
-        raise EngineError(f"{source} is not on this machine and the Hub cannot be reached: connect to the network, or "
-                          "give a model folder. `tiny` needs no network.") from error
+        return _fetched_facts(source, revision)
+    except (EntryNotFoundError, NotASafetensorsRepoError, httpx.HTTPError, OSError) as error:
+        raise EngineError(_hub_problem(error, source, revision)) from error
+
+
+def _fetched_facts(source: str, revision: str | None) -> ModelFacts:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    info = HfApi().model_info(source, revision=revision, files_metadata=True, timeout=15)
+    names = [s.rfilename for s in info.siblings or []]
+    if "config.json" not in names:
+        gguf = f" GGUF files cannot be trained: {GGUF_WAY}" if any(n.endswith(".gguf") for n in names) else ""
+        raise EngineError(f"{source} on the Hub has no config.json: transformers cannot load it.{gguf}")
+    config = _read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
+    architecture = check_config(source, config)
+    if not any(name.endswith(".safetensors") for name in names):
+        raise EngineError(_without_weights(source, names))
+    metadata = HfApi().get_safetensors_metadata(source, revision=revision)
+    shapes = {n: t.shape for f in metadata.files_metadata.values() for n, t in f.tensors.items()}
+    size = sum(s.size or 0 for s in info.siblings or [] if s.rfilename.endswith(".safetensors"))
+    template = "chat_template.jinja" in names
+    if not template and "tokenizer_config.json" in names:
+        path = hf_hub_download(source, "tokenizer_config.json", revision=revision)
+        template = bool(_read_json(Path(path)).get("chat_template"))
+    return _facts(source, architecture, config, shapes, size, template)
+
+
+def _hub_problem(error: Exception, source: str, revision: str | None) -> str:
+    """An error of the Hub's client in words; a gated model and a file that could not be fetched come before the kinds
+    of error that they are, too."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (f"{source} is gated: open https://huggingface.co/{source}, accept its conditions, log in with "
+                "`hf auth login` or set HF_TOKEN, and start the app again.")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{source} has no revision {revision!r}: leave it empty for the newest."
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (f"There is no model {source} on the Hub, and no such folder here. Check the spelling; a private model "
+                "needs `hf auth login` or HF_TOKEN.")
+    fetched = not isinstance(error, errors.LocalEntryNotFoundError)
+    if fetched and isinstance(error, (errors.EntryNotFoundError, errors.NotASafetensorsRepoError)):
+        return _without_weights(source, [])
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.HfHubHTTPError) and status:
+        return f"The Hub answered {status} for {source}: try again later."
+    return (f"{source} is not on this machine and the Hub cannot be reached: connect to the network, or give a model "
+            "folder. `tiny` needs no network.")
 
 
 def _facts(source: str, architecture: str, config: Mapping[str, Any], shapes: Mapping[str, list[int]], size: int,

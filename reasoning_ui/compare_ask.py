@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -27,55 +28,74 @@ LETTERS = "ABC"
 STATES = {"waiting": "waits", "loading": "is loaded", "writing": "writes", "done": "", "stopped": "stopped",
           "failed": "failed"}
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AGAIN = '() => ({interactive: true, __type__: "update"})'
 
 
 def build_ask(shared: Shared) -> None:
     """The accordion with question, sampling, answers and votes."""
-    css = (ASSETS / "compare.css").read_text(encoding="utf-8")
-    home = shared.home
     with gr.Accordion("Ask the models", open=False, elem_id="compare-ask"):
+        parts = _Parts()
+    home, run, votes = shared.home, shared.run, [parts.shown, parts.votes, parts.tally]
+    asked = parts.ask.click(guard(partial(_ask, home)), [run, *parts.request],
+                            [parts.ask, parts.shown, parts.asked, parts.votes], concurrency_limit=4, **QUIET)
+    for over in (asked.success, asked.failure):  # until then a click would be lost
+        over(None, None, parts.ask, js=AGAIN, **QUIET)
+    parts.stop.click(guard(lambda run, q: box.stop(_folder(home, run), q) if q else None), [run, parts.asked], None,
+                     **QUIET)
+    for letter, button in zip([*LETTERS, ""], parts.letters, strict=True):
+        button.click(guard(lambda *a, letter=letter: _vote(home, letter, *a)), [run, parts.asked, parts.question],
+                     votes, **QUIET)
+    gr.on([shared.timer.open_compare, shared.timer.changed_compare],
+          guard(lambda run: tally_html(home.votes(run)) if run else ""), run, parts.tally, **QUIET)
+
+
+class _Parts:
+    """The accordion's components; `request` are those that make up a question, `letters` the buttons of the vote."""
+
+    def __init__(self) -> None:
+        css = (ASSETS / "compare.css").read_text(encoding="utf-8")
         gr.Markdown("The models are loaded for the first question, which takes some seconds, and unloaded after two "
                     "minutes without one.")
-        question = gr.Textbox(label="Question", lines=2,
-                              placeholder="Zoe has 49 marbles. Leo brings 38 more. How many marbles does Zoe have now?")
+        self.question = gr.Textbox(label="Question", lines=2, placeholder="Zoe has 49 marbles. Leo brings 38 more. How "
+                                                                          "many marbles does Zoe have now?")
         with gr.Row():
-            ask = gr.Button("Ask", variant="primary", min_width=120)
-            stop = gr.Button("Stop", min_width=120)
+            self.ask = gr.Button("Ask", variant="primary", min_width=120)
+            self.stop = gr.Button("Stop", min_width=120)
             blind = gr.Checkbox(False, label="Blind: hide which model is which until I have voted", min_width=220)
         with gr.Accordion("Sampling", open=False), gr.Row():
             temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature (0: always the likeliest)", min_width=180)
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", min_width=180)
             longest = gr.Slider(16, 4096, 256, step=16, label="Longest answer (tokens)", min_width=180)
-        shown = gr.HTML(css_template=css, apply_default_css=False, elem_id="compare-ask-answers")
-        asked = gr.Textbox("", visible="hidden", label="compare-asked")
-        with gr.Row(visible=False) as votes:
+        self.request = [self.question, temperature, top_p, longest, blind]
+        self.shown = gr.HTML(css_template=css, apply_default_css=False, elem_id="compare-ask-answers")
+        self.asked = gr.Textbox("", visible="hidden", label="compare-asked")
+        with gr.Row(visible=False) as self.votes:
             best = [gr.Button(f"{letter} is best", size="sm", min_width=90) for letter in LETTERS]
-            none = gr.Button("None is good", size="sm", min_width=90)
-        tally = gr.HTML(css_template=css, apply_default_css=False, elem_id="compare-ask-tally")
+            self.letters = [*best, gr.Button("None is good", size="sm", min_width=90)]
+        self.tally = gr.HTML(css_template=css, apply_default_css=False, elem_id="compare-ask-tally")
 
-    def run_it(run: str, text: str, warmth: float, top_p: float, longest: float, blind: bool) -> Iterator[list[Any]]:
-        folder, seed = _folder(home, run), random.getrandbits(30)
-        q = box.Question(text, models_of(folder), float(warmth), float(top_p), int(longest), seed)
-        yield from _stream(home, run, folder, q, blind)
 
-    def vote(run: str, question_id: str, text: str, letter: str) -> list[Any]:
-        folder = _folder(home, run)
-        order = order_of(question_id, models_of(folder))
-        winner = order[LETTERS.index(letter)] if letter else ""
-        home.set_vote(run, f"ask-{question_id}", {"winner": winner, "question": text[:500]})
-        found = box.answer(folder, question_id)
-        scheme = scheme_of(folder.recipe().data.tags)
-        return [answers_html(found, order, scheme, hidden=False) if found else "", gr.update(visible=False),
-                tally_html(home.votes(run))]
+def _ask(home: StudioHome, run: str, text: str, warmth: float, top_p: float, longest: float, blind: bool,
+         ) -> Iterator[list[Any]]:
+    """While it is answered, Ask cannot be pressed again."""
+    folder, seed = _folder(home, run), random.getrandbits(30)
+    question = box.Question(text, models_of(folder), float(warmth), float(top_p), int(longest), seed)
+    busy: Any = gr.update(interactive=False)
+    for shown in _stream(home, run, folder, question, blind):
+        yield [busy, *shown]
+        busy = gr.skip()
 
-    ask.click(guard(run_it), [shared.run, question, temperature, top_p, longest, blind], [shown, asked, votes],
-              concurrency_limit=4, **QUIET)
-    stop.click(guard(lambda run, q: box.stop(_folder(home, run), q) if q else None), [shared.run, asked], None, **QUIET)
-    for letter, button in zip([*LETTERS, ""], [*best, none], strict=True):
-        button.click(guard(lambda run, q, text, letter=letter: vote(run, q, text, letter)),
-                     [shared.run, asked, question], [shown, votes, tally], **QUIET)
-    gr.on([shared.timer.open_compare, shared.timer.changed_compare],
-          guard(lambda run: tally_html(home.votes(run)) if run else ""), shared.run, tally, **QUIET)
+
+def _vote(home: StudioHome, letter: str, run: str, question_id: str, text: str) -> list[Any]:
+    """Keep the vote and show which model was which."""
+    folder = _folder(home, run)
+    order = order_of(question_id, models_of(folder))
+    winner = order[LETTERS.index(letter)] if letter else ""
+    home.set_vote(run, f"ask-{question_id}", {"winner": winner, "question": text[:500]})
+    found = box.answer(folder, question_id)
+    scheme = scheme_of(folder.recipe().data.tags)
+    return [answers_html(found, order, scheme, hidden=False) if found else "", gr.update(visible=False),
+            tally_html(home.votes(run))]
 
 
 def models_of(folder: RunFolder) -> tuple[str, ...]:

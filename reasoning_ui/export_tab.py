@@ -24,6 +24,9 @@ PROGRESS = gr.Progress()
 NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
 
 
+Work = Callable[[RunFolder, str, str, gr.Progress], str]  # folder, stage, GGUF kind, progress -> what to say
+
+
 def build(shared: Shared, tab: gr.Tab) -> None:
     """The tab's components and what they do."""
     home = shared.home
@@ -32,22 +35,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     with gr.Column(visible=False) as body:
         stage = gr.Radio([], label="Model", elem_id="export-stage")
         with gr.Row():
-            with gr.Column(min_width=300):
-                gr.Markdown("### Files")
-                with gr.Row():
-                    merged = gr.Button("Merged model (zip)", variant="primary", min_width=150)
-                    adapter = gr.Button("Adapter (zip)", min_width=150)
-                with gr.Row():
-                    recipe = gr.Button("Recipe (YAML)", min_width=150)
-                    repeat = gr.Button("Script and data that repeat the run", min_width=150)
-                with gr.Row():
-                    model_card = gr.Button("Model card", min_width=150)
-                    checked = gr.Button("Check the merge", min_width=150)
-            with gr.Column(min_width=300):
-                gr.Markdown("### GGUF, for llama.cpp, Ollama and LM Studio")
-                kind = gr.Radio([("f16: exact", "f16"), ("q8_0: half the size, a little less exact", "q8_0")],
-                                value="q8_0", label="Format", elem_id="export-gguf-kind")
-                gguf = gr.Button("Make the GGUF file")
+            buttons = _files()
+            kind, gguf = _gguf_choice()
         said = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="export-said")
         files = gr.Files(label="Ready to download", interactive=False, elem_id="export-files")
         with gr.Accordion("How to use the model", open=False):
@@ -57,23 +46,45 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda run: _refresh(home, run)), shared.run,
           [status, body, stage, files, said, usage], **QUIET)
     stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
-
-    def wire(button: gr.Button, work: Callable[[RunFolder, str, str, gr.Progress], str]) -> None:
-        def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> list[Any]:
-            folder = home.run(run)
-            text = work(folder, name, kind, progress)
-            return [[str(p) for p in export.existing(folder)] or None, notice(text)]
-
-        button.click(guard(act), [shared.run, stage, kind], [files, said], api_visibility="private",
+    for button, work in [*buttons, (gguf, _gguf)]:
+        button.click(guard(_handler(home, work)), [shared.run, stage, kind], [files, said], api_visibility="private",
                      concurrency_limit=1, concurrency_id="export")
 
-    wire(merged, _merged)
-    wire(adapter, _adapter)
-    wire(recipe, _recipe)
-    wire(repeat, _repeat)
-    wire(model_card, _card)
-    wire(gguf, _gguf)
-    wire(checked, _check)
+
+def _files() -> list[tuple[gr.Button, Work]]:
+    """The buttons that make a file, or check one, each with what it does."""
+    with gr.Column(min_width=300):
+        gr.Markdown("### Files")
+        with gr.Row():
+            merged = gr.Button("Merged model (zip)", variant="primary", min_width=150)
+            adapter = gr.Button("Adapter (zip)", min_width=150)
+        with gr.Row():
+            recipe = gr.Button("Recipe (YAML)", min_width=150)
+            repeat = gr.Button("Script and data that repeat the run", min_width=150)
+        with gr.Row():
+            model_card = gr.Button("Model card", min_width=150)
+            checked = gr.Button("Check the merge", min_width=150)
+    return [(merged, _merged), (adapter, _adapter), (recipe, _recipe), (repeat, _repeat), (model_card, _card),
+            (checked, _check)]
+
+
+def _gguf_choice() -> tuple[gr.Radio, gr.Button]:
+    with gr.Column(min_width=300):
+        gr.Markdown("### GGUF, for llama.cpp, Ollama and LM Studio")
+        kind = gr.Radio([("f16: exact", "f16"), ("q8_0: half the size, a little less exact", "q8_0")],
+                        value="q8_0", label="Format", elem_id="export-gguf-kind")
+        return kind, gr.Button("Make the GGUF file")
+
+
+def _handler(home: StudioHome, work: Work) -> Callable[..., list[Any]]:
+    """What a button does: the work, then the files that are there now and what to say."""
+
+    def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> list[Any]:
+        folder = home.run(run)
+        text = work(folder, name, kind, progress)
+        return [[str(p) for p in export.existing(folder)] or None, notice(text)]
+
+    return act
 
 
 def _merged(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:

@@ -4,6 +4,7 @@ Models stay loaded between questions while they are small beside the memory; lar
 """
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -87,52 +88,56 @@ def _is_small(contender: Contender) -> bool:
 
 
 def _write(run: Run, question: box.Question, name: str, generator: TransformersGenerator, so_far: box.Answer) -> None:
+    """One model's answer, published while it grows; a stop ends it after the token that is being written."""
     import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList
+    from transformers import StoppingCriteriaList
 
-    recipe, started = run.recipe, time.monotonic()
-    system = question.system
-    if system is None:
-        system = recipe.data.system_prompt or system_prompt(scheme_of(recipe.data.tags))
-    chat = ChatTokenizer.load(str(generator._source), template=recipe.model.chat_template)
-    prompt = torch.tensor([prompt_ids(chat, {"system": system, "question": question.text})])
-    written: list[int] = []
+    started, written = time.monotonic(), list[int]()
 
     def publish() -> None:
         so_far.texts[name] = generator.tokenizer.decode(written, skip_special_tokens=True)
         so_far.tokens[name], so_far.seconds[name] = len(written), time.monotonic() - started
         box.save(run.folder, question.id, so_far)
 
-    class Follow:
-        """Takes tokens as they are written (the first call holds the prompt) and publishes them now and then."""
-
-        last, is_prompt = 0.0, True
-
-        def put(self, value: Any) -> None:
-            if self.is_prompt:
-                self.is_prompt = False
-                return
-            written.extend(value.reshape(-1).tolist())
-            if time.monotonic() - self.last > SAVE_SECONDS:
-                self.last = time.monotonic()
-                publish()
-
-        def end(self) -> None:
-            publish()
-
-    class Halt(StoppingCriteria):
-        """Ends the answer when a stop was asked for."""
-
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            over = box.stopped(run.folder, question.id) or run.stop_requested()
-            return torch.full((input_ids.shape[0],), over, device=input_ids.device)
+    def halt(input_ids: Any, scores: Any, **_: Any) -> Any:
+        over = box.stopped(run.folder, question.id) or run.stop_requested()
+        return torch.full((input_ids.shape[0],), over, device=input_ids.device)
 
     sampling = Sampling(question.max_completion_tokens, question.temperature, question.top_p)
+    prompt = torch.tensor([_prompt(run, question, generator)], device=generator.model.device)  # (1, T)
     torch.manual_seed(question.seed)
-    prompt = prompt.to(generator.model.device)
     with torch.inference_mode():
-        generator.model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), streamer=Follow(),
-                                 generation_config=generator._config(sampling),
-                                 stopping_criteria=StoppingCriteriaList([Halt()]))
+        generator.model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt),
+                                 streamer=_Follow(written, publish), generation_config=generator._config(sampling),
+                                 stopping_criteria=StoppingCriteriaList([halt]))
     so_far.states[name] = "stopped" if box.stopped(run.folder, question.id) else "done"
     publish()
+
+
+def _prompt(run: Run, question: box.Question, generator: TransformersGenerator) -> list[int]:
+    recipe, system = run.recipe, question.system
+    if system is None:
+        system = recipe.data.system_prompt or system_prompt(scheme_of(recipe.data.tags))
+    chat = ChatTokenizer.load(str(generator._source), template=recipe.model.chat_template)
+    return prompt_ids(chat, {"system": system, "question": question.text})
+
+
+class _Follow:
+    """A streamer of transformers: takes tokens as they are written (the first call holds the prompt), and publishes
+    them now and then."""
+
+    def __init__(self, written: list[int], publish: Callable[[], None]) -> None:
+        self.written, self.publish = written, publish
+        self.last, self.is_prompt = 0.0, True
+
+    def put(self, value: Any) -> None:
+        if self.is_prompt:
+            self.is_prompt = False
+            return
+        self.written.extend(value.reshape(-1).tolist())
+        if time.monotonic() - self.last > SAVE_SECONDS:
+            self.last = time.monotonic()
+            self.publish()
+
+    def end(self) -> None:
+        self.publish()

@@ -203,6 +203,9 @@ def test_a_model_that_cannot_be_found_is_told_with_what_to_do(source: str, says:
     ("GatedRepoError", "accept its conditions, log in with `hf auth login` or set HF_TOKEN"),
     ("RepositoryNotFoundError", "There is no model owner/name on the Hub"),
     ("RevisionNotFoundError", "has no revision 'v9'"),
+    ("LocalEntryNotFoundError", "the Hub cannot be reached"),  # the network went between two files
+    ("EntryNotFoundError", "a config.json but no weights"),
+    ("HfHubHTTPError", "The Hub answered 403 for owner/name: try again later"),
 ])
 def test_what_the_hub_refuses_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, error: str, says: str) -> None:
     import httpx
@@ -210,7 +213,8 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(monkeypatch: pytest.Monkey
 
     def refuse(self: HfApi, *args: object, **kwargs: object) -> None:
         response = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co/api/models/owner/name"))
-        raise getattr(errors, error)("refused", response=response)
+        kind = getattr(errors, error)
+        raise kind("refused", response=response) if issubclass(kind, errors.HfHubHTTPError) else kind("refused")
 
     monkeypatch.setattr(HfApi, "model_info", refuse)
     assert says in problems(check_model(ModelStep(source="owner/name", revision="v9")))

@@ -174,6 +174,7 @@ def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> N
     ask.get_by_label("Question", exact=True).fill("Zoe has 49 marbles. Leo brings 38 more.")
     ask.get_by_role("button", name="Ask", exact=True).click()
     expect(answers).to_contain_text(re.compile("Starting|Loading"))
+    expect(ask.get_by_role("button", name="Ask", exact=True)).to_be_disabled()  # a click would be lost
     ask.get_by_role("button", name="Stop", exact=True).click()
     expect(answers).to_contain_text("Stopped before")
     ask.get_by_role("button", name="Ask", exact=True).click()
