@@ -54,7 +54,7 @@ def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
     if engine == "unsloth" and not found:
         problems.append("The unsloth engine needs an NVIDIA GPU that torch can use, and there is none: choose the "
                         "engine auto or trl.")
-    elif engine == "unsloth" and not hardware.has("unsloth"):
+    elif engine == "unsloth" and not has_unsloth(hardware):
         problems.append(f"Unsloth is not installed: run `{GPU_COMMAND}`, or choose the engine auto or trl.")
     if model.precision == "fp8" and (not found or hardware.gpus[0].capability < (8, 9)):
         problems.append("fp8 needs an NVIDIA GPU of compute capability 8.9 or newer (Ada, Hopper): choose 16bit, 8bit "
@@ -65,6 +65,11 @@ def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
         problems.append(f"{model.precision} needs bitsandbytes, which is not installed (on Linux: "
                         "`pip install bitsandbytes`): choose 16bit.")
     return problems
+
+
+def has_unsloth(hardware: Hardware) -> bool:
+    """Whether Unsloth is installed with the package that holds most of it."""
+    return hardware.has("unsloth") and hardware.has("unsloth_zoo")
 
 
 def vllm_architectures() -> frozenset[str]:
@@ -91,7 +96,7 @@ def _engine(model: ModelStep, hardware: Hardware, model_type: str, hindrance: st
         return "trl", "TRL, because vLLM can sleep only there"
     if not model.fast_inference:
         return "trl", "TRL, because fast inference is switched off"
-    if not hardware.has("unsloth") or not hardware.has("vllm"):
+    if not has_unsloth(hardware) or not hardware.has("vllm"):
         return "trl", "TRL, because Unsloth and vLLM are not both installed"
     if _strange(model_type):
         return "trl", f"TRL, because Unsloth has no kernels of its own for {model_type}"

@@ -26,7 +26,7 @@ def _package_problems(hardware: Hardware) -> list[str]:
         problems.append(f"{_and(missing)} {'are' if len(missing) > 1 else 'is'} not installed: run `{GPU_COMMAND}` in "
                         f"the virtual environment, then start the app again. Until then: {_without(missing)}.")
     wrong = {name: (hardware.packages[name], wanted) for name, wanted in GPU_PACKAGES.items()
-             if hardware.has(name) and hardware.packages[name] != wanted}
+             if hardware.has(name) and hardware.packages[name].split("+")[0] != wanted}  # +cu129 is another build of it
     torch = re.sub(r"\+.*", "", hardware.packages.get("torch", TORCH_OF_VLLM))
     if hardware.has("vllm") and torch != TORCH_OF_VLLM:
         wrong["torch"] = (torch, TORCH_OF_VLLM)
@@ -52,8 +52,10 @@ def _gpu_problems(gpus: tuple[Gpu, ...]) -> list[str]:
     for gpu in gpus:
         name = f"GPU {gpu.index} ({gpu.name})"
         if gpu.capability < SMALLEST_CAPABILITY:
+            others = any(other.capability >= SMALLEST_CAPABILITY for other in gpus)
+            way = " Start the app with CUDA_VISIBLE_DEVICES=… to use only the newer ones." if others else ""
             problems.append(f"{name} has compute capability {gpu.capability[0]}.{gpu.capability[1]}; vLLM and Unsloth "
-                            "need 7.5 (Turing) or newer: TRL trains here, and transformers samples the answers.")
+                            "need 7.5 (Turing) or newer: TRL trains here, and transformers samples the answers." + way)
         if gpu.memory_gib < SMALLEST_MEMORY_GIB:
             problems.append(f"{name} has {gpu.memory_gib:.1f} GiB; GRPO with vLLM needs about "
                             f"{SMALLEST_MEMORY_GIB:.0f} GiB even for small models: switch fast inference off, and "

@@ -24,6 +24,7 @@ GPU_COMMAND = "pip install -r requirements-gpu.txt"
 SMALLEST_CAPABILITY = (7, 5)  # Turing: vLLM, Unsloth's kernels, and every torch build for CUDA 13 need it or newer
 SMALLEST_DRIVERS = {12: 525, 13: 580}  # by the major version of the CUDA that torch is built for
 # https://docs.nvidia.com/deploy/cuda-compatibility: any driver from these on runs every minor version of that CUDA
+OTHER_BUILDS = {"+cpu": "CPU-only build", "+rocm": "build for AMD GPUs", "+xpu": "build for Intel GPUs"}
 NEWEST_CUDA = 13  # of the torch that pip takes from PyPI
 COMPAT_ERRORS = {803: "the two do not go together", 804: "this GPU does not allow it (data-centre GPUs do)"}
 
@@ -44,7 +45,7 @@ class Gpu:
     @property
     def free_gib(self) -> float:
         """Memory that nobody holds now."""
-        return self.memory_gib - self.used_gib
+        return max(0.0, self.memory_gib - self.used_gib)
 
     @property
     def for_a_run_gib(self) -> float:
@@ -108,18 +109,19 @@ def hardware_line(hardware: Hardware) -> str:
     if not hardware.gpus:
         return (f"No NVIDIA GPU: training runs on {hardware.cpus} CPU core{'s' * (hardware.cpus != 1)} "
                 f"with {hardware.memory_gib:.0f} GiB of memory.")
-    first = hardware.gpus[0]
-    count = f"{len(hardware.gpus)} × " if len(hardware.gpus) > 1 else ""
-    capability = ".".join(map(str, first.capability))
-    return (f"{count}{first.name}, {first.memory_gib:.0f} GiB ({first.free_gib:.0f} GiB free), "
-            f"compute capability {capability}, driver {hardware.driver or 'unknown'}"
+    alike = len({(gpu.name, round(gpu.memory_gib), gpu.capability) for gpu in hardware.gpus}) == 1
+    count = f"{len(hardware.gpus)} × " if alike and len(hardware.gpus) > 1 else ""
+    shown = hardware.gpus[:1] if alike else hardware.gpus
+    each = [f"{gpu.name}, {gpu.memory_gib:.0f} GiB ({gpu.free_gib:.0f} GiB free), "
+            f"compute capability {'.'.join(map(str, gpu.capability))}" for gpu in shown]
+    return (f"{count}{'; '.join(each)}{', ' if alike else '; '}driver {hardware.driver or 'unknown'}"
             f"{f', CUDA {hardware.cuda.number}' if hardware.cuda else ''}.")
 
 
 def torch_cuda(hardware: Hardware) -> int:
-    """The major version of the CUDA that the installed torch is built for; 0 for a CPU-only build."""
+    """The major version of the CUDA that the installed torch is built for; 0 for a build for something else."""
     version = hardware.packages.get("torch", "")
-    if "+cpu" in version:
+    if any(other in version for other in OTHER_BUILDS):
         return 0
     named = re.search(r"\+cu(\d\d)", version)
     return int(named[1]) if named else NEWEST_CUDA
@@ -131,7 +133,9 @@ def unusable(hardware: Hardware) -> str:
         return ""
     cuda, until = torch_cuda(hardware), "Until then training runs on the CPU."
     if not cuda:
-        return ("The installed torch is the CPU-only build, blind to the GPU: run `pip uninstall -y torch` and "
+        version = hardware.packages["torch"]
+        build = next(words for other, words in OTHER_BUILDS.items() if other in version)
+        return (f"The installed torch, {version}, is the {build}, blind to the GPU: run `pip uninstall -y torch` and "
                 f"`{GPU_COMMAND}`, then start the app again. {until}")
     if problem := _broken_cuda(hardware) or _old_driver(hardware, cuda):
         return f"{problem} {until}"

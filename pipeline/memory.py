@@ -144,7 +144,7 @@ def vllm_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, at_once: i
     working = 2 * VLLM_TOKENS * per_token / GIB  # one layer's activations in 16 bit
     cache = at_once * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
     gib = weights_gib(facts, recipe.model.precision, hardware) + working + cache
-    return max(0.05, math.ceil(100 * gib / hardware.device_memory_gib) / 100)
+    return max(0.05, math.ceil(100 * gib / max(hardware.device_memory_gib, 1e-3)) / 100)
 
 
 def with_values(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> Recipe | None:

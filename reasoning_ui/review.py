@@ -1,9 +1,11 @@
 """What a recipe will do on this machine, as safe HTML: problems, trained parameters, memory bars, hardware."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from pipeline.engine_choice import choose
+from pipeline.fitting import lower_to_fit
 from pipeline.gpu_problems import shortcomings
 from pipeline.hardware import Hardware, hardware_line, usable
 from pipeline.memory import Estimate, estimates, samples_with_vllm, vllm_share
@@ -39,6 +41,8 @@ def _memory_doubts(recipe: Recipe, facts: ModelFacts, hardware: Hardware, offers
         needs = " and ".join(f"{e.stage} needs about {_gib(e.total_gib)}" for e in too_large)
         device = "the GPU" if hardware.gpus else "this machine"
         way = ("The buttons below make it fit." if offers else
+               "It fits, or can be made to fit, once other programs do not hold the rest."
+               if _fits_alone(recipe, facts, hardware) else
                "No setting here makes it fit: choose a smaller model or a larger GPU.")
         found.append(f"{needs} of memory; {device} has {_gib(too_large[0].capacity_gib)} free, so training would "
                      f"probably run out of it. {way}")
@@ -48,6 +52,13 @@ def _memory_doubts(recipe: Recipe, facts: ModelFacts, hardware: Hardware, offers
             found.append(f"A share of {share:.0%} of the GPU is too small for vLLM with this model: set it to "
                          f"{least:.0%} or more.")
     return found
+
+
+def _fits_alone(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> bool:
+    """Whether the recipe fits, as it is or with other settings, where nothing else uses the device."""
+    alone = replace(hardware, available_gib=hardware.memory_gib,
+                    gpus=tuple(replace(gpu, used_gib=0.0) for gpu in hardware.gpus))
+    return all(e.fits for e in estimates(recipe, facts, alone)) or bool(lower_to_fit(recipe, facts, alone))
 
 
 def review_html(recipe: Recipe, check: ModelCheck, hardware: Hardware) -> str:

@@ -36,6 +36,18 @@ def test_a_complete_gpu_machine_lacks_nothing_and_gets_unsloth() -> None:
     assert hardware_line(GOOD) == ("NVIDIA H200, 140 GiB (139 GiB free), compute capability 9.0, driver 580.95.05.")
 
 
+def test_another_build_of_the_same_version_is_no_fault() -> None:
+    assert shortcomings(replace(GOOD, packages=PACKAGES | {"vllm": "0.26.0+cu129", "torch": "2.11.0+cu129"})) == []
+
+
+def test_gpus_of_several_kinds_are_told_one_by_one() -> None:
+    alike = replace(GOOD, gpus=(GOOD.gpus[0], replace(GOOD.gpus[0], index=1, used_gib=200.0)))
+    assert hardware_line(alike).startswith("2 × NVIDIA H200, 140 GiB (139 GiB free), compute capability 9.0, driver")
+    mixed = hardware_line(replace(GOOD, gpus=(alike.gpus[1], replace(P100[0], index=1))))
+    assert mixed == ("NVIDIA H200, 140 GiB (0 GiB free), compute capability 9.0; Tesla P100, 16 GiB (16 GiB free), "
+                     "compute capability 6.0; driver 580.95.05.")
+
+
 def test_no_gpu_is_no_fault_and_gets_trl() -> None:
     bare = Hardware(2, 24, 20)
     choice = choose(ModelStep(), bare)
@@ -52,6 +64,8 @@ def test_no_gpu_is_no_fault_and_gets_trl() -> None:
     (replace(GOOD, packages=PACKAGES | {"unsloth": "2026.11.1"}), "unsloth 2026.11.1 is installed, but 2026.10.5"),
     (replace(GOOD, packages=PACKAGES | {"torch": "2.13.0"}), "torch 2.13.0 is installed, but 2.11.0"),
     (replace(GOOD, packages=PACKAGES | {"torch": "2.13.0+cpu"}), "CPU-only build"),
+    (replace(GOOD, packages=PACKAGES | {"torch": "2.11.0+rocm6.4"}), "2.11.0+rocm6.4, is the build for AMD GPUs"),
+    (replace(GOOD, gpus=(*GOOD.gpus, replace(P100[0], index=1))), "CUDA_VISIBLE_DEVICES=… to use only the newer ones"),
     (replace(GOOD, driver="575.57.08"), "driver is 575.57.08; torch 2.11.0 is built for CUDA 13, which needs 580"),
     (replace(GOOD, gpus=P100), "compute capability 6.0; torch for CUDA 13 needs 7.5"),
     (replace(GOOD, gpus=P100, packages=PACKAGES | {"torch": "2.11.0+cu126"}), "TRL trains here, and transformers"),
@@ -135,6 +149,7 @@ def test_what_cuda_says_is_kept_and_a_failure_asked_again_after_a_minute(monkeyp
 
 @pytest.mark.parametrize(("step", "machine", "because"), [
     ({"gpus": 2}, GOOD, "2 GPUs train together"), ({}, replace(GOOD, packages={}), "not both installed"),
+    ({}, replace(GOOD, packages=without("unsloth_zoo")), "not both installed"), ({"machines": 2}, GOOD, "2 machines"),
     ({}, replace(GOOD, packages=without("vllm")), "not both installed"), ({"engine": "trl"}, GOOD, "as chosen"),
     ({"vllm_sleep": True}, GOOD, "sleep"), ({"fast_inference": False}, GOOD, "switched off")])
 def test_trl_is_taken_where_unsloth_cannot_work(step: dict[str, Any], machine: Hardware, because: str) -> None:
@@ -184,6 +199,7 @@ def test_an_architecture_that_vllm_or_unsloth_does_not_know_is_told_before_loadi
 
 @pytest.mark.parametrize(("step", "machine", "says"), [
     ({"engine": "unsloth"}, Hardware(2, 24, 20), "choose the engine auto or trl"),
+    ({"engine": "unsloth"}, replace(GOOD, packages=without("unsloth_zoo")), "pip install -r requirements-gpu.txt"),
     ({"engine": "unsloth"}, replace(GOOD, packages=without("unsloth")), "pip install -r requirements-gpu.txt"),
     ({"precision": "fp8", "engine": "trl"}, GOOD, "choose 16bit or 4bit, or the unsloth engine"),
     ({"precision": "fp8"}, replace(GOOD, gpus=(Gpu(0, "A100", 80, 0.4, (8, 0)),)), "8.9 or newer"),

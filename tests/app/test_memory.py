@@ -27,7 +27,8 @@ QWEN = ModelFacts("qwen", "Qwen2ForCausalLM", "qwen2", 1_543_714_304, 3_087_467_
                   32_768, True, LINEARS)
 
 
-PACKAGES = {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"}
+PACKAGES = {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7",
+            "bitsandbytes": "0.50.2"}
 
 
 def gpu(memory_gib: float, used_gib: float = 0.0) -> Hardware:

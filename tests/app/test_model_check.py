@@ -22,7 +22,8 @@ LLAMA: dict[str, Any] = {
     "max_position_embeddings": 2048}
 CPU = Hardware(cpus=2, memory_gib=8, available_gib=6)
 H200 = Hardware(8, 128, 100, (Gpu(0, "NVIDIA H200", 140, 0.5, (9, 0)),), "580.95", None,
-                {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "bitsandbytes": "0.50.2"})
+                {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7",
+                 "bitsandbytes": "0.50.2"})
 
 
 def tensors(layers: int = 2) -> dict[str, list[int]]:

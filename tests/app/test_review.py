@@ -107,6 +107,15 @@ def test_another_button_fills_the_gpu_with_the_same_answers_a_step(
     assert (grpo["batch_size"], grpo["accumulation"]) == (64, 1)
 
 
+def test_memory_that_others_hold_is_not_blamed_on_the_recipe(monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    """24 GiB, nearly all taken: no button helps, but waiting does. Of 0 GiB (a GPU that does not tell) nothing fits."""
+    for memory, used, says in ((24.0, 23.9, "once other programs do not hold the rest"),
+                               (0.0, 0.0, "the GPU has 0.0 GiB: choose a smaller model")):
+        see(monkeypatch, replace(GOOD, gpus=(replace(H200, memory_gib=memory, used_gib=used),)))
+        shown = page(shared, RECIPE)
+        assert says in shown["problems"] and "No setting here" not in shown["problems"] and shown["offer 1"] == ""
+
+
 def test_a_share_in_which_vllm_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
     see(monkeypatch, SMALL)
     tight = RECIPE.model_copy(update={"model": ModelStep(source="owner/model", gpu_memory_share=0.1)})
