@@ -19,16 +19,12 @@ from pipeline.model_files import (
     GGUF_WAY,
     has_template,
     is_whole,
+    read_json,
     refuse_quantised,
     refuse_without_tokenizer,
     tensor_shapes,
     without_config,
-)
-from pipeline.model_files import (
-    read_json as _read_json,
-)
-from pipeline.model_files import (
-    without_weights as _without_weights,
+    without_weights,
 )
 
 TINY = Path(__file__).resolve().parent.parent / "assets" / "tiny-reasoner"
@@ -101,7 +97,7 @@ def architecture(source: str, revision: str | None = None) -> tuple[str, str]:
     """Class name and model type in the config.json of a model on this machine; empty where they cannot be read."""
     try:
         folder = local_folder(source, revision)
-        config = _read_json(folder / "config.json") if folder else {}
+        config = read_json(folder / "config.json") if folder else {}
     except EngineError:
         return "", ""
     return _class_name(config), str(config.get("model_type", ""))
@@ -132,7 +128,7 @@ def check_config(source: str, config: Mapping[str, Any]) -> str:
 def _facts_of_folder(source: str, folder: Path) -> ModelFacts:
     if not (folder / "config.json").is_file():
         raise EngineError(without_config(source, folder))
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     architecture = check_config(source, config)
     shapes, size = tensor_shapes(source, folder)
     refuse_quantised(source, config, shapes)
@@ -158,17 +154,19 @@ def _fetched_facts(source: str, revision: str | None) -> ModelFacts:
     if "config.json" not in names:
         gguf = f" GGUF files cannot be trained: {GGUF_WAY}" if any(n.endswith(".gguf") for n in names) else ""
         raise EngineError(f"{source} on the Hub has no config.json: transformers cannot load it.{gguf}")
-    config = _read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
+    config = read_json(Path(hf_hub_download(source, "config.json", revision=revision)))
     architecture = check_config(source, config)
     if not any(name.endswith(".safetensors") for name in names):
-        raise EngineError(_without_weights(source, names))
+        raise EngineError(without_weights(source, names))
     metadata = HfApi().get_safetensors_metadata(source, revision=revision)
     shapes = {n: t.shape for f in metadata.files_metadata.values() for n, t in f.tensors.items()}
+    refuse_quantised(source, config, shapes)
+    refuse_without_tokenizer(source, names)
     size = sum(s.size or 0 for s in info.siblings or [] if s.rfilename.endswith(".safetensors"))
     template = "chat_template.jinja" in names
     if not template and "tokenizer_config.json" in names:
         path = hf_hub_download(source, "tokenizer_config.json", revision=revision)
-        template = bool(_read_json(Path(path)).get("chat_template"))
+        template = bool(read_json(Path(path)).get("chat_template"))
     return _facts(source, architecture, config, shapes, size, template)
 
 
@@ -187,7 +185,7 @@ def _hub_problem(error: Exception, source: str, revision: str | None) -> str:
                 "needs `hf auth login` or HF_TOKEN.")
     fetched = not isinstance(error, errors.LocalEntryNotFoundError)
     if fetched and isinstance(error, (errors.EntryNotFoundError, errors.NotASafetensorsRepoError)):
-        return _without_weights(source, [])
+        return without_weights(source, [])
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.HfHubHTTPError) and status:
         return f"The Hub answered {status} for {source}: try again later."

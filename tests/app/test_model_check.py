@@ -5,6 +5,7 @@ import re
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -275,6 +276,28 @@ def test_half_a_model_is_told_by_what_it_lacks(tmp_path: Path) -> None:
     weights(shard, tensors(), names[1])
     weights(shard, tensors(), names[2])
     assert check_model(ModelStep(source=shard)).ok
+
+
+@pytest.mark.parametrize(("files", "packed", "says"), [
+    (("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"), (), ""),
+    (("config.json", "model.safetensors", "tokenizer.model"), (), "owner/name has no tokenizer.json"),
+    (("config.json", "model.safetensors", "tokenizer.json"), ("model.layers.0.q_proj.qweight",), "already quantised"),
+    (("config.json", "model.gguf", "tokenizer.json"), (), "only as a GGUF file"),
+    (("model.gguf",), (), "GGUF files cannot be trained")])
+def test_a_model_of_the_hub_is_judged_by_its_list_of_files_and_their_headers(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], packed: tuple[str, ...], says: str,
+) -> None:
+    folder, shapes = model_folder(tmp_path / "m"), tensors() | dict.fromkeys(packed, [8, 8])
+    listed = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name, size=1) for name in files])
+    headers = {"model.safetensors": SimpleNamespace(
+        tensors={name: SimpleNamespace(shape=shape) for name, shape in shapes.items()})}
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: listed)
+    monkeypatch.setattr(huggingface_hub.HfApi, "get_safetensors_metadata",
+                        lambda *_, **__: SimpleNamespace(files_metadata=headers))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda _, name, **__: str(Path(folder, name)))
+    check = check_model(ModelStep(source="owner/name"))
+    assert says in problems(check) and check.ok is (not says)
+    assert not check.ok or check.facts.parameters == 1248
 
 
 def test_a_half_fetched_model_of_the_hub_is_fetched_on_and_not_refused(tmp_path: Path,
