@@ -287,7 +287,7 @@ def test_half_a_model_is_told_by_what_it_lacks(tmp_path: Path) -> None:
 def test_a_model_of_the_hub_is_judged_by_its_list_of_files_and_their_headers(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...], packed: tuple[str, ...], says: str,
 ) -> None:
-    folder, shapes = model_folder(tmp_path / "m"), tensors() | dict.fromkeys(packed, [8, 8])
+    folder, shapes = model_folder(tmp_path / "m"), tensors() | {name: [8, 8] for name in packed}
     listed = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name, size=1) for name in files])
     headers = {"model.safetensors": SimpleNamespace(
         tensors={name: SimpleNamespace(shape=shape) for name, shape in shapes.items()})}
