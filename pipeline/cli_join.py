@@ -6,6 +6,7 @@ the data, the models and checkpoints from the shared disk, and opens neither the
 
 import argparse
 import contextlib
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -42,6 +43,8 @@ def join(options: argparse.Namespace) -> Outcome:
     recipe = folder.recipe()
     _check(recipe, number)
     last = "grpo" if recipe.grpo.enabled else "sft"
+    if others := _other_versions(recipe):
+        _say(f"Note: {', '.join(others)}: install the same versions on all machines.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then our processes are ended
     done, stages = "", []
     _say(f"Machine {number} of {recipe.model.machines}: waiting for machine 1 to start a stage. Ctrl-C leaves.")
@@ -71,6 +74,16 @@ def _check(recipe: Recipe, number: int) -> None:
         raise RunError(f"The recipe asks for {model.gpus} GPUs on each machine, and torch can use {here} here.")
     if os.path.isabs(model.source) and not Path(model.source).is_dir():
         raise RunError(f"The model folder {model.source} is not on this machine: it must be there under the same name.")
+
+
+def _other_versions(recipe: Recipe) -> list[str]:
+    """The packages that machine 1 has in another version, in words."""
+    found = []
+    for name, there in (recipe.provenance.versions if recipe.provenance else {}).items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            if (here := importlib.metadata.version(name)) != there:
+                found.append(f"{name} is {here} here and {there} on machine 1")
+    return found
 
 
 def _take_part(folder: RunFolder, recipe: Recipe, offer: Offer, number: int) -> int:

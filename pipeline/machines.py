@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -127,8 +128,10 @@ def _wait_for_others(run: Run, offer: Offer) -> None:
     while missing := [n for n in range(2, offer.machines + 1) if not _answer(run.folder, n, offer).exists()]:
         if missing != told:
             told = missing
-            words = [f"on machine {n}: python -m pipeline join {run.folder.path} --machine {n}" for n in missing]
-            run.progress(0, None, "", f"Waiting for {len(missing)} of {offer.machines} machines")
+            path = shlex.quote(str(run.folder.path))
+            words = [f"on machine {n}: python -m pipeline join {path} --machine {n}" for n in missing]
+            run.progress(0, None, "", f"Waiting for {len(missing)} of {offer.machines} machines: the log has "
+                         "their command")
             run.event("info", f"Waiting for other machines. Give this command {', and '.join(words)}")
         run.check_stop()
         time.sleep(POLL_SECONDS)

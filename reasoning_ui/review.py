@@ -134,6 +134,9 @@ def hardware_html(recipe: Recipe, facts: ModelFacts | None, hardware: Hardware) 
     used = usable(hardware)
     choice = choose(recipe.model, used, *((facts.architecture, facts.model_type) if facts else ()))
     lines = [hardware_line(hardware), f"Engine: {choice.why}."]
+    if recipe.model.machines > 1:
+        lines.append(f"{recipe.model.machines} machines train together: the run waits for the others before each "
+                     "stage, and its log says which command to give there.")
     if len(used.gpus) > 1 and recipe.model.gpus == 1:
         lines.append(f"{len(used.gpus)} GPUs are here and this run uses one, so others can train beside it. Set GPUs "
                      f"(Model, Advanced) to {len(used.gpus)} and TRL trains on all of them together.")

@@ -107,6 +107,16 @@ def test_another_button_fills_the_gpu_with_the_same_answers_a_step(
     assert (grpo["batch_size"], grpo["accumulation"]) == (64, 1)
 
 
+def test_several_machines_are_announced_with_where_their_command_is(
+        monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
+    """Batch 8 on each of two machines, in groups of 8: a step has two questions."""
+    see(monkeypatch, GOOD)
+    shown = page(shared, RECIPE.model_copy(update={"model": ModelStep(source="owner/model", machines=2)}))
+    assert "Ready to train." in shown["problems"] and "TRL, because 2 machines train together" in shown["review"]
+    assert "its log says which command to give there" in shown["review"]
+    assert "each of 2 questions gets 8 answers" in shown["review"]
+
+
 def test_memory_that_others_hold_is_not_blamed_on_the_recipe(monkeypatch: pytest.MonkeyPatch, shared: Any) -> None:
     """24 GiB, nearly all taken: no button helps, but waiting does. Of 0 GiB (a GPU that does not tell) nothing fits."""
     for memory, used, says in ((24.0, 23.9, "once other programs do not hold the rest"),

@@ -1,5 +1,6 @@
 """Two machines that share a run: two launchers that know of each other only through the run's folder."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline import cli, machines, stage_process
 from pipeline.errors import EngineError, RecipeError
-from pipeline.recipe import Recipe
+from pipeline.recipe import Provenance, Recipe
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader
 from pipeline.stages.grpo import grpo
@@ -118,7 +119,7 @@ def test_a_run_that_waits_for_a_machine_says_for_which_and_hears_a_stop(make_run
     with pytest.raises(Stopped):
         grpo(run)
     reader = RunReader(run.folder)
-    assert reader.stages()[0]["message"] == "Waiting for 1 of 2 machines"
+    assert reader.stages()[0]["message"] == "Waiting for 1 of 2 machines: the log has their command"
     assert f"on machine 2: python -m pipeline join {run.folder.path} --machine 2" in reader.events()[-1]["text"]
 
 
@@ -131,6 +132,19 @@ def test_what_cannot_join_is_told_why(make_run, capsys, changes, more, words):
     folder = make_run(**changes).folder
     assert cli.main(["join", str(folder.path), *more, "--json"]) == 2
     assert words in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_machine_that_comes_when_all_is_trained_leaves_and_names_other_versions(make_run, capsys):
+    run = make_run(**TWO)
+    versions = {"trl": importlib.metadata.version("trl"), "accelerate": "0.1", "vllm": "0.26.0"}
+    provenance = Provenance(created="2026-11-23", versions=versions)
+    told = run.recipe.model_copy(update={"provenance": provenance})
+    run.folder.recipe_file.write_text(told.to_yaml())
+    run.folder.adapter("grpo").mkdir(parents=True)
+    assert cli.main(["join", str(run.folder.path)]) == 0
+    shown = capsys.readouterr()
+    assert "and 0.1 on machine 1: install the same" in shown.err and "trl" not in shown.err and "vllm" not in shown.err
+    assert "The training of this run is done" in shown.out
 
 
 def test_no_run_and_a_number_that_is_taken_are_refused(make_run, tmp_path, capsys):
