@@ -42,11 +42,21 @@ def join(options: argparse.Namespace) -> Outcome:
         raise RunError(f"{folder.path} is no run's folder: give the folder with recipe.yaml, as this machine sees it.")
     recipe = folder.recipe()
     _check(recipe, number)
-    last = "grpo" if recipe.grpo.enabled else "sft"
     if others := _other_versions(recipe):
         _say(f"Note: {', '.join(others)}: install the same versions on all machines.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then our processes are ended
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then our processes are ended
+    try:
+        stages = _stay(folder, recipe, number)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    text = "The training of this run is done: machine 1 does the rest."
+    return 0, {"run": folder.id, "machine": number, "stages": stages}, text
+
+
+def _stay(folder: RunFolder, recipe: Recipe, number: int) -> list[dict[str, Any]]:
+    """Take part in every stage until the last is trained; gives what was taken part in."""
     done, stages = "", []
+    last = "grpo" if recipe.grpo.enabled else "sft"
     _say(f"Machine {number} of {recipe.model.machines}: waiting for machine 1 to start a stage. Ctrl-C leaves.")
     while not folder.adapter(last).is_dir():
         offer = machines.offered(folder)
@@ -57,8 +67,7 @@ def join(options: argparse.Namespace) -> Outcome:
         status = _take_part(folder, recipe, offer, number)
         stages.append({"stage": offer.stage, "attempt": offer.attempt, "status": status})
         _say(f"{offer.stage}, attempt {offer.attempt}: ended with status {status}. Waiting for machine 1.")
-    text = "The training of this run is done: machine 1 does the rest."
-    return 0, {"run": folder.id, "machine": number, "stages": stages}, text
+    return stages
 
 
 def _check(recipe: Recipe, number: int) -> None:
