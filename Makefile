@@ -18,6 +18,7 @@ bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw resul
 	$(PYTHON) -m benchmarks.evaluation_speed --out docs/results/evaluation_cpu.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json
+	$(PYTHON) -m benchmarks.sampler_weights --out docs/results/sampler_weights.json
 	$(PYTHON) -m benchmarks.statistics --out docs/results/statistics.json
 	$(PYTHON) -m benchmarks.store --out docs/results/store.json
 	$(PYTHON) -m benchmarks.live_open --json > docs/results/live_open.json

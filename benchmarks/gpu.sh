@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|follows|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -26,6 +26,12 @@ fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
   VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
     --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --out "$OUT/gpu-limits.json" || failed=1
+fi
+if wanted follows; then # whether vLLM samples from the model that learns, in TRL's way and in the app's
+  for precision in 16bit 4bit; do for way in trl app; do
+    $PYTHON -m benchmarks.sampler_follows --way $way --precision $precision --model "$MODEL" --data "$TRAIN" \
+      --max-tokens 128 --vllm-share 0.1 --out "$OUT/gpu-follows-$precision-$way.json" || failed=1
+  done; done
 fi
 if wanted evaluation; then # questions a second against vLLM's own offline generation
   $PYTHON -m benchmarks.evaluation_speed --model "$MODEL" --data "$TEST" --max-tokens 256 --max-length 1024 \

@@ -14,6 +14,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -29,7 +30,7 @@ def main() -> None:
     args = _arguments()
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    texts = _texts(args, tokenizer)
+    texts = training_texts(args.data, tokenizer, args.steps)
     base = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
     rows = []
     for rate in args.rates:
@@ -78,12 +79,12 @@ def compared(exact: list[torch.Tensor], stored: list[torch.Tensor]) -> dict[str,
             "same_top": float((a.argmax(-1) == b.argmax(-1)).float().mean())}
 
 
-def _texts(args: argparse.Namespace, tokenizer: object) -> list[torch.Tensor]:
-    """(1, T) token ids of questions with their worked solutions."""
-    data = args.data or demo_rows(Path(tempfile.mkdtemp(prefix="rounding-")))
-    rows = [json.loads(line) for line in Path(data).read_text().splitlines()[:4 * args.steps + 8]]
+def training_texts(data: str | None, tokenizer: Any, steps: int) -> list[torch.Tensor]:
+    """(1, T) token ids of questions with their worked solutions: four for each step, and eight more."""
+    data = data or demo_rows(Path(tempfile.mkdtemp(prefix="rounding-")))
+    rows = [json.loads(line) for line in Path(data).read_text().splitlines()[:4 * steps + 8]]
     chats = [[{"role": "user", "content": r["question"]}, {"role": "assistant", "content": r["answer"]}] for r in rows]
-    return [tokenizer(tokenizer.apply_chat_template(chat, tokenize=False), return_tensors="pt",  # type: ignore
+    return [tokenizer(tokenizer.apply_chat_template(chat, tokenize=False), return_tensors="pt",
                       add_special_tokens=False)["input_ids"][:, :256] for chat in chats]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pipeline.diagnose import RECENT, Curve, Evidence, Finding, Trace, mean
+from pipeline.diagnose_machine import samplers_differ, slow
 from pipeline.diagnose_rewards import reward_never_varies, rewards_failing
 
 FEW = 10  # fewer steps than this say nothing
@@ -229,31 +230,10 @@ def sft_unstable(trace: Trace) -> Finding | None:
                    [Evidence(f"See step {loss.last_step}", "sft", loss.last_step)])
 
 
-def slow(trace: Trace) -> Finding | None:
-    """A step takes more than twice what the dry run promised, or what it took at the start of the run."""
-    times = trace.grpo("time/step_seconds")
-    expected, against = trace.estimate_seconds, "the dry run's estimate"
-    if expected is None:
-        expected, against = _median(times.values[2:RECENT + 2]), "what it was at the start"
-    now = _median(times.recent())
-    if len(times) < 2 * RECENT or not expected or now < 2 * expected or now - expected < 0.5:
-        return None
-    split = {name: mean(trace.grpo(f"time/{name}_seconds").recent()) for name in ("generate", "score", "learn")}
-    longest = max(split, key=lambda name: split[name])
-    remedy = {"generate": "shorten the longest answer, or switch fast inference on",
-              "score": "look for a slow reward in the Rewards tab",
-              "learn": "lower the batch size with more accumulation, or end other programs on this device"}[longest]
-    return Finding(
-        "slow", "notable", "Training is much slower than expected",
-        f"A step takes {now:.1f} s, {now / expected:.1f} times {against} ({expected:.1f} s). Most of it is spent to "
-        f"{longest} ({split[longest]:.1f} s).", f"To be faster: {remedy}.",
-        [Evidence(f"See step {times.last_step}", "grpo", times.last_step)])
-
-
 CHECKS: tuple[Callable[[Trace], Finding | None], ...] = (
     rewards_failing, rewards_zero, groups_equal, truncated, accuracy_flat, gaming, length_creeping, kl_exploding,
-    gradient_exploding, entropy_collapsed, rate_too_high, rate_too_low, reward_never_varies, sft_overfitting,
-    sft_unstable, slow)
+    gradient_exploding, samplers_differ, entropy_collapsed, rate_too_high, rate_too_low, reward_never_varies,
+    sft_overfitting, sft_unstable, slow)
 
 EXPLAINS = {  # a finding -> findings that it already explains
     "rewards_zero": ("groups_equal", "reward_never_varies", "rate_too_low", "accuracy_flat"),

@@ -47,8 +47,8 @@ def choose(model: ModelStep, hardware: Hardware, architecture: str = "", model_t
 
 def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
     """What forbids a recipe's engine, precision or number of GPUs here, each with what would work."""
-    found, engine = len(hardware.gpus), choose(model, hardware).engine
-    problems = []
+    found, chosen = len(hardware.gpus), choose(model, hardware)
+    engine, problems = chosen.engine, []
     if model.gpus > max(found, 1):
         problems.append(f"The recipe asks for {model.gpus} GPUs and {found} were found: set GPUs to {max(found, 1)}.")
     if engine == "unsloth" and not found:
@@ -56,11 +56,14 @@ def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
                         "engine auto or trl.")
     elif engine == "unsloth" and not has_unsloth(hardware):
         problems.append(f"Unsloth is not installed: run `{GPU_COMMAND}`, or choose the engine auto or trl.")
-    if model.precision == "fp8" and (not found or hardware.gpus[0].capability < (8, 9)):
-        problems.append("fp8 needs an NVIDIA GPU of compute capability 8.9 or newer (Ada, Hopper): choose 16bit, 8bit "
-                        "or 4bit.")
+    if model.precision == "fp8" and (not found or hardware.gpus[0].capability < (9, 0)):
+        problems.append("fp8 needs an NVIDIA GPU of compute capability 9.0 or newer (Hopper, Blackwell): choose 16bit, "
+                        "8bit or 4bit.")
     elif model.precision == "fp8" and engine == "trl":
         problems.append("The TRL engine cannot train on an fp8 base: choose 16bit or 4bit, or the unsloth engine.")
+    elif model.precision == "fp8" and not chosen.vllm:
+        problems.append("An fp8 base is made by vLLM while it loads, so it needs fast inference: switch it on, or "
+                        "choose 16bit or 4bit.")
     if model.precision in ("8bit", "4bit") and not hardware.has("bitsandbytes"):
         problems.append(f"{model.precision} needs bitsandbytes, which is not installed (on Linux: "
                         "`pip install bitsandbytes`): choose 16bit.")

@@ -88,7 +88,7 @@ def _fewer_bits(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterat
 
 
 def _without_vllm(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Iterator[Values]:
-    if recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware):
+    if recipe.grpo.enabled and samples_with_vllm(recipe, facts, hardware) and recipe.model.precision != "fp8":
         yield {("model", "fast_inference"): False}
 
 

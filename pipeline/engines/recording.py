@@ -254,7 +254,8 @@ def refuse_not_finite(logs: Mapping[str, float], step: int) -> None:
 SFT_KEYS = {"loss": "sft/loss", "eval_loss": "sft/eval_loss", "learning_rate": "optim/lr",
             "grad_norm": "optim/grad_norm"}
 GRPO_KEYS = {"learning_rate": "optim/lr", "grad_norm": "optim/grad_norm", "kl": "policy/kl",
-             "entropy": "policy/entropy", "clip_ratio/region_mean": "policy/clipped"}
+             "entropy": "policy/entropy", "clip_ratio/region_mean": "policy/clipped",
+             "sampling/sampling_logp_difference/mean": "policy/sampler_difference"}
 
 
 def gpu_metrics(use: GpuUse) -> dict[str, float]:

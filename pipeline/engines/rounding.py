@@ -25,11 +25,12 @@ def round_to(model: torch.nn.Module, dtype: torch.dtype, seed: int = 0) -> torch
 
 
 def stochastic(values: torch.Tensor, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    """float32 values on the CPU as bfloat16 or float16: each becomes one of its neighbours, the nearer one likelier.
+    """float32 values as bfloat16 or float16: each becomes one of its neighbours, the nearer one likelier. The generator
+    is on the values' device.
 
     What float16 holds with fewer digits (below 6e-5) or not at all (above 65504) is rounded as torch does.
     """
     span = 1 << DROPPED_BITS[dtype]
     bits = values.contiguous().view(torch.int32)
-    noise = torch.randint(0, span, bits.shape, generator=generator, dtype=torch.int32)
+    noise = torch.randint(0, span, bits.shape, generator=generator, dtype=torch.int32, device=values.device)
     return ((bits + noise) & -span).view(torch.float32).to(dtype)

@@ -41,6 +41,7 @@ from pipeline.engines.merging import merge_adapter
 from pipeline.engines.recording import RecordGroups, Watch
 from pipeline.engines.sampling import TransformersGenerator
 from pipeline.engines.vllm_sampling import VllmGenerator
+from pipeline.engines.vllm_weights import CORRECTION, exact_sampling
 from pipeline.errors import DatasetError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped
@@ -70,16 +71,18 @@ class TrlEngine:
         """A fresh adapter on the merged SFT model, which is also the KL reference; into `adapters/grpo`."""
         recipe = run.recipe
         tell_slower(run)
+        model = folder_for_vllm(run, model)
         tokenizer = load_tokenizer(model, recipe.model)
         base = load_model(model, recipe.model)
         tune_threads(base)
         set_seed(recipe.seed)  # before the trainer builds the adapter, which TRL does not seed itself
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
-            trainer = RecordedGRPOTrainer(
-                model=base, processing_class=tokenizer, peft_config=lora_config(base, recipe.lora),
-                reward_funcs=[named(label) for label in rewards.labels], args=grpo_config(run, rewards),
-                train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
+            with exact_sampling(recipe.model.precision):
+                trainer = RecordedGRPOTrainer(
+                    model=base, processing_class=tokenizer, peft_config=lora_config(base, recipe.lora),
+                    reward_funcs=[named(label) for label in rewards.labels], args=grpo_config(run, rewards),
+                    train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
             tell_trainable(run, trainer.model)
             train_grpo_with(run, trainer, rewards, scheme)
 
@@ -190,7 +193,7 @@ def grpo_config(run: Run, rewards: RewardSet, **more: Any) -> GRPOConfig:
     evaluates = grpo.eval_every > 0
     vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": recipe.model.max_length,
             "vllm_gpu_memory_utilization": recipe.model.gpu_memory_share,
-            "vllm_enable_sleep_mode": recipe.model.vllm_sleep} if uses_vllm(run) else {"use_vllm": False}
+            "vllm_enable_sleep_mode": recipe.model.vllm_sleep, **CORRECTION} if uses_vllm(run) else {"use_vllm": False}
     return GRPOConfig(
         learning_rate=grpo.learning_rate, max_steps=grpo.steps, per_device_train_batch_size=grpo.batch_size,
         gradient_accumulation_steps=grpo.accumulation, num_generations=grpo.num_generations,
@@ -269,6 +272,12 @@ def token_counter(tokenizer: Any) -> Any:
 def uses_vllm(run: Run) -> bool:
     """Whether sampling goes through vLLM: wanted, and possible with this GPU, installation, model and precision."""
     return choice(run.recipe.model).vllm
+
+
+def folder_for_vllm(run: Run, model: str | Path) -> str | Path:
+    """The model's folder where vLLM samples: given a Hub id, TRL's and Unsloth's vLLM load its newest revision."""
+    step = run.recipe.model
+    return model_folder(str(model), step.revision if str(model) == step.source else None) if uses_vllm(run) else model
 
 
 def tell_slower(run: Run) -> None:

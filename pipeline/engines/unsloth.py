@@ -25,6 +25,7 @@ from pipeline.engines.loading import adapter_layers
 from pipeline.engines.trl import (
     RecordedGRPOTrainer,
     TrlEngine,
+    folder_for_vllm,
     grpo_config,
     grpo_rows,
     named,
@@ -59,7 +60,7 @@ class UnslothEngine(TrlEngine):
         assert_patched()
         recipe, vllm = run.recipe, uses_vllm(run)  # with fast_inference but no vLLM, Unsloth raises
         tell_slower(run)
-        peft_model, tokenizer = self._load(run, model, sampling=vllm)
+        peft_model, tokenizer = self._load(run, folder_for_vllm(run, model), sampling=vllm)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
             args = grpo_config(run, rewards, use_vllm=vllm)
@@ -68,6 +69,7 @@ class UnslothEngine(TrlEngine):
             args.epsilon, args.beta = recipe.grpo.epsilon, recipe.grpo.beta
             args.epsilon_high = recipe.grpo.epsilon_high
             args.scale_rewards = recipe.rewards.scale
+            args.vllm_importance_sampling_correction = False  # its vLLM shares the weights; off is its default too
             trainer = RecordedGRPOTrainer(
                 model=peft_model, processing_class=tokenizer, args=args,
                 reward_funcs=[named(label) for label in rewards.labels],
@@ -77,6 +79,10 @@ class UnslothEngine(TrlEngine):
 
     def _load(self, run: Run, source: str | Path, sampling: bool) -> tuple[Any, Any]:
         step, lora = run.recipe.model, run.recipe.lora
+        precision = step.precision
+        if precision == "fp8" and not sampling:  # given no vLLM and an exact name, Unsloth loads 16 bit without a word
+            precision = "16bit"
+            run.event("info", "SFT trains on the base in 16 bit: vLLM makes fp8 while it loads, and SFT needs no vLLM.")
         set_seed(run.recipe.seed)
         options: dict[str, Any] = {"fast_inference": True, "max_lora_rank": vllm_rank(lora.rank),
                                    "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
@@ -84,8 +90,8 @@ class UnslothEngine(TrlEngine):
             model, tokenizer = FastLanguageModel.from_pretrained(
                 model_name=str(source), revision=step.revision if str(source) == step.source else None,
                 max_seq_length=step.max_length, dtype=None, use_exact_model_name=True, trust_remote_code=False,
-                load_in_4bit=step.precision == "4bit", load_in_8bit=step.precision == "8bit",
-                load_in_16bit=step.precision == "16bit", load_in_fp8=step.precision == "fp8",
+                load_in_4bit=precision == "4bit", load_in_8bit=precision == "8bit",
+                load_in_16bit=precision == "16bit", load_in_fp8=precision == "fp8",
                 use_gradient_checkpointing=_checkpointing(run), random_state=run.recipe.seed, **options)
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
             raise EngineError(f"Unsloth cannot load {str(source)!r}: {str(error).strip().splitlines()[0][:300]} "

@@ -45,12 +45,17 @@ def arithmetic(item: Item, p: Arithmetic) -> Mark:
     """All equations of numbers in the reasoning hold, or one is false."""
     count = 0
     for words, value, results, step in equations(item.reasoning or ""):
-        if not any(abs(value - result) <= step + abs(value) * Fraction(p.tolerance) for result in results):
+        if not holds(value, results, step, Fraction(p.tolerance)):
             return p.wrong, f"{short(words)} is false: it is {_words(value)}"
         count += 1
     if not count:
         return p.none, "there is no equation of numbers"
     return p.right, f"{count} equation{'s' * (count > 1)} hold{'s' * (count == 1)}"
+
+
+def holds(value: Fraction, results: tuple[Fraction, ...], step: Fraction, tolerance: Fraction = Fraction(0)) -> bool:
+    """Whether a result is the left side's value, up to rounding (`step`) and a relative tolerance."""
+    return any(abs(value - result) <= step + abs(value) * tolerance for result in results)
 
 
 def equations(text: str) -> Iterator[tuple[str, Fraction, tuple[Fraction, ...], Fraction]]:

@@ -202,7 +202,8 @@ def test_an_architecture_that_vllm_or_unsloth_does_not_know_is_told_before_loadi
     ({"engine": "unsloth"}, replace(GOOD, packages=without("unsloth_zoo")), "pip install -r requirements-gpu.txt"),
     ({"engine": "unsloth"}, replace(GOOD, packages=without("unsloth")), "pip install -r requirements-gpu.txt"),
     ({"precision": "fp8", "engine": "trl"}, GOOD, "choose 16bit or 4bit, or the unsloth engine"),
-    ({"precision": "fp8"}, replace(GOOD, gpus=(Gpu(0, "A100", 80, 0.4, (8, 0)),)), "8.9 or newer"),
+    ({"precision": "fp8"}, replace(GOOD, gpus=(Gpu(0, "A100", 80, 0.4, (8, 9)),)), "9.0 or newer"),
+    ({"precision": "fp8", "fast_inference": False, "engine": "unsloth"}, GOOD, "needs fast inference"),
     ({"precision": "4bit"}, replace(GOOD, packages=without("bitsandbytes")), "needs bitsandbytes"),
     ({"gpus": 2}, GOOD, "asks for 2 GPUs and 1 were found")])
 def test_what_cannot_work_is_refused_before_loading(step: dict[str, Any], machine: Hardware, says: str) -> None:

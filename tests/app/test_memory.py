@@ -56,6 +56,13 @@ def test_adapter_takes_sixteen_bytes_per_trained_weight() -> None:
     assert bar(estimate, "Adapter and optimizer") == pytest.approx(18_464_768 * 16 / GIB)
 
 
+def test_sft_of_an_fp8_base_needs_what_16_bit_needs_and_its_grpo_less() -> None:
+    """vLLM makes fp8 while it loads for GRPO; SFT has no vLLM, so its base stays in 16 bit."""
+    whole, small = (Recipe(model=ModelStep(engine="unsloth", precision=p)) for p in ("16bit", "fp8"))
+    assert estimate_sft(small, QWEN, gpu(80)).bars == estimate_sft(whole, QWEN, gpu(80)).bars
+    assert bar(estimate_grpo(small, QWEN, gpu(80)), "Weights") < bar(estimate_grpo(whole, QWEN, gpu(80)), "Weights")
+
+
 def test_keys_and_values_of_a_token_are_28_kib() -> None:
     """2 (key, value) · 28 layers · 2 heads · 128 · 2 bytes = 28,672 bytes."""
     assert kv_bytes_per_token(QWEN, gpu(80)) == 28_672

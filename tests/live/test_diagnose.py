@@ -50,6 +50,7 @@ PROBLEMS = {
     "length_creeping": {"completion/mean_tokens": rising(200, 470, 10)},
     "kl_exploding": {"policy/kl": lambda step, t, rng: 0.02 if t < 0.9 else 40 * (t - 0.85)},
     "gradient_exploding": {"optim/grad_norm": lambda step, t, rng: 0.1 if t < 0.9 else 12.0},
+    "samplers_differ": {"policy/sampler_difference": rising(0.05, 0.6, 0.02)},
     "entropy_collapsed": {"policy/entropy": rising(0.8, 0.01, 0.001), "reward_raw/answer_exact": rising(0.2, 0.5)},
     "rate_too_high": {"reward/total":
                       lambda step, t, rng: (5 * t if t < 0.5 else 5 - 8 * (t - 0.5)) + rng.gauss(0, 0.2)},

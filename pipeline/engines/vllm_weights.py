@@ -1,0 +1,121 @@
+"""What vLLM samples with while the TRL engine learns: the base with the adapter as it is now, and the base left alone.
+
+TRL adds the adapter to the base in place, hands the sums to vLLM and subtracts the adapter again. In 16 bits much of a
+small update vanishes in the sum (`pipeline.engines.rounding`) and the difference is not quite the base again. In 4 bits
+nearly nothing of the adapter arrives, and the roundings wear the base away (docs/benchmarks.md). So the sums for a
+16-bit base are made beside it and rounded stochastically. For a 4-bit base there are none: vLLM has its own 4-bit copy
+and applies the adapter to every request (https://arxiv.org/abs/2310.18547).
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from trl.generation import vllm_generation
+from trl.trainer import grpo_trainer
+
+from pipeline.engines.rounding import DROPPED_BITS, stochastic
+from pipeline.engines.vllm_sampling import vllm_rank
+
+# vLLM and the trainer never agree on a token's probability to the last digit. Each token is weighted by their ratio, at
+# most 2 (https://fengyao.notion.site/off-policy-rl). TRL's default multiplies the ratios of a whole answer and drops
+# answers above 3: with differences of 0.04 a token, answers of 340 tokens got weights from 0 to 3, 0.68 on average
+# (docs/benchmarks.md), and with top_p or top_k below all, long answers would get nearly none.
+CORRECTION = {"vllm_importance_sampling_correction": True, "vllm_importance_sampling_mode": "token_truncate",
+              "vllm_importance_sampling_clip_min": None, "vllm_importance_sampling_clip_max": 2.0}
+
+
+@contextlib.contextmanager
+def exact_sampling(precision: str) -> Iterator[None]:
+    """A GRPOTrainer made meanwhile keeps its vLLM as above; `precision` is that of its base."""
+    kept = grpo_trainer.VLLMGeneration
+    grpo_trainer.VLLMGeneration = AdapterRequests if precision == "4bit" else SummedWeights
+    try:
+        yield
+    finally:
+        grpo_trainer.VLLMGeneration = kept
+
+
+class SummedWeights(vllm_generation.VLLMGeneration):
+    """Gives vLLM the sums of a 16-bit base and its adapter."""
+
+    def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Every layer that has an adapter; the others too where a vLLM that slept has lost them."""
+        return summed_weights(self.model, everything=self.enable_sleep_mode)
+
+
+class AdapterRequests(vllm_generation.VLLMGeneration):
+    """Gives vLLM the adapter after every step, as a new one, and names it in every request."""
+
+    def _init_vllm(self) -> None:
+        self._adapter = tempfile.TemporaryDirectory(prefix="adapter-")
+        self._version = 0
+        rank = max(config.r for config in self.model.peft_config.values())
+        plain = vllm_generation.LLM
+        vllm_generation.LLM = lambda **options: _adapter_llm(plain, self)(
+            **options, enable_lora=True, max_loras=1, max_lora_rank=vllm_rank(rank))
+        try:
+            super()._init_vllm()
+        finally:
+            vllm_generation.LLM = plain
+
+    def sync_weights(self) -> None:
+        """Write the adapter where vLLM reads it with the next request."""
+        if self.enable_sleep_mode:
+            self.llm.wake_up(tags=["weights"])
+            self._llm_weights_sleeping = False
+        self._version += 1
+        self.model.save_pretrained(self._adapter.name, save_embedding_layers=False)
+        self.llm.reset_prefix_cache()
+
+    def request(self) -> Any:
+        """A `vllm.lora.request.LoRARequest`; vLLM loads an adapter once for each number, so it counts up."""
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(f"step-{self._version}", self._version, self._adapter.name)
+
+
+def _adapter_llm(plain: Any, owner: AdapterRequests) -> Any:
+    class AdapterLLM(plain):  # type: ignore[misc]
+        """Keeps its 4-bit weights in the machine's memory while it sleeps (level 2 would throw them away)."""
+
+        def sleep(self, level: int = 1, **more: Any) -> Any:
+            return super().sleep(level=1, **more)
+
+        def generate(self, *args: Any, **more: Any) -> Any:
+            return super().generate(*args, lora_request=owner.request(), **more)
+
+    return AdapterLLM
+
+
+def summed_weights(model: Any, everything: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name (as in the base model's folder) and value, in the base's dtype, of each weight with its adapter added.
+
+    `model` is a PeftModel with LoRA layers on a base in 16 or 32 bits; nothing in it is changed. Without `everything`
+    only weights that have an adapter are given. The same adapter gives the same sums.
+    """
+    layers = {f"{path}.base_layer.weight": layer for path, layer in model.named_modules()
+              if isinstance(layer, LoraLayer)}
+    generators: dict[torch.device, torch.Generator] = {}
+    for path, weight in model.named_parameters():
+        if model.prefix in path:
+            continue
+        layer, value = layers.get(path), weight.data
+        if layer is not None:
+            if value.device not in generators:
+                generators[value.device] = torch.Generator(value.device).manual_seed(0)
+            value = _with_adapters(layer, value, generators[value.device])
+        if layer is not None or everything:
+            yield path.removeprefix("base_model.model.").replace(".base_layer", ""), value
+
+
+@torch.no_grad()
+def _with_adapters(layer: Any, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    total = weight.float()
+    for adapter in layer.active_adapters:
+        if adapter in layer.lora_A:
+            total = total + layer.get_delta_weight(adapter).float()
+    return stochastic(total, weight.dtype, generator) if weight.dtype in DROPPED_BITS else total.to(weight.dtype)
