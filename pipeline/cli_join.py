@@ -44,11 +44,13 @@ def join(options: argparse.Namespace) -> Outcome:
     _check(recipe, number)
     if others := _other_versions(recipe):
         _say(f"Note: {', '.join(others)}: install the same versions on all machines.")
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then our processes are ended
+    ends = (signal.SIGTERM, signal.SIGHUP)  # as Ctrl-C does: our processes are ended, and machine 1 is told
+    before = [signal.signal(one, signal.default_int_handler) for one in ends]
     try:
         stages = _stay(folder, recipe, number)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(ends, before, strict=True):
+            signal.signal(one, handler)
     text = "The training of this run is done: machine 1 does the rest."
     return 0, {"run": folder.id, "machine": number, "stages": stages}, text
 

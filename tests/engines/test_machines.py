@@ -44,11 +44,12 @@ def second_machine(tmp_path):
 
 
 def test_two_machines_share_a_step_stop_together_and_go_on(make_run, second_machine, tmp_path, monkeypatch):
-    """2 x 8 answers in groups of 4 are 4 groups a step. A stop that was asked for ends both after step 1; resumed, the
-    second machine, which waited, joins again for step 2. It opens no database, where it sees the folder or at home."""
+    """2 x 8 answers in groups of 4 are 4 groups a step, written once. A stop that was asked for ends both after step 1,
+    with a checkpoint; resumed, the second machine, which waited, joins again for the steps 2 and 3. It opens no
+    database, neither where it sees the folder nor at home."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv(machines.ADDRESS, "127.0.0.1")
-    run = make_run(**TWO, grpo={"steps": 2})
+    run = make_run(**TWO, grpo={"steps": 3, "eval_every": 3, "eval_rows": 6})
     home = StudioHome(run.folder.path.parent.parent)
     home.add_run(run.folder.id, "two machines", "train")
     joined = second_machine(run.folder)
@@ -63,11 +64,18 @@ def test_two_machines_share_a_step_stop_together_and_go_on(make_run, second_mach
     document = json.loads(joined.stdout.read())
     assert document["stages"] == [{"stage": "grpo", "attempt": n, "status": 0} for n in (1, 2)]
     reader = RunReader(run.folder)
-    assert [row["step"] for row in reader.metric("reward/total")] == [1, 2]
-    assert all(len({group["prompt"] for group in reader.groups_at("grpo", step)}) == 4 for step in (1, 2))
+    assert [row["step"] for row in reader.metric("reward/total")] == [1, 2, 3]
+    for step in (1, 2, 3):
+        groups = reader.groups_at("grpo", step)
+        assert len(groups) == 4 and len({group["prompt"] for group in groups}) == 4
+        assert all(len(reader.completions_of(group["id"])) == 4 for group in groups)
     assert any(row["text"] == "Continues after step 1." for row in reader.events())
-    assert {f.name for f in run.folder.checkpoints("grpo").glob("checkpoint-2/rng*")} == {"rng_state_0.pth",
-                                                                                         "rng_state_1.pth"}
+    assert [row["step"] for row in reader.metric("validation/reward/total")] == [3]
+    rows = {row["key"]: row["value"] for row in reader.metrics() if row["step"] == 3}
+    tokens = sum(c["tokens"] for group in reader.groups_at("grpo", 3) for c in reader.completions_of(group["id"]))
+    assert rows["throughput/generated"] == pytest.approx(tokens / rows["time/generate_seconds"])  # of both ranks
+    names = {file.name for file in run.folder.checkpoints("grpo").glob("checkpoint-2/rng*")}
+    assert names == {"rng_state_0.pth", "rng_state_1.pth"} and run.folder.adapter("grpo").is_dir()
     assert not list((tmp_path / "mounted").rglob("studio.db")) and not (tmp_path / "person").exists()
     assert machines.offered(run.folder) is None
 
