@@ -79,12 +79,12 @@ class Plan(NamedTuple):
 
 def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
     """The bars of supervised fine-tuning."""
-    tokens = recipe.sft.batch_size * recipe.model.max_length
+    tokens, with_unsloth = recipe.sft.batch_size * recipe.model.max_length, _unsloth(recipe, facts, hardware)
     if recipe.model.precision == "fp8":  # which vLLM makes, and SFT does without it
         recipe = with_values(recipe, {("model", "precision"): "16bit"}) or recipe
     bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
             _scores(facts, tokens, hardware, "sft", "the whole text")]
-    if _unsloth(recipe, facts, hardware):
+    if with_unsloth:
         bars[-1] = bars[-1]._replace(gib=CONSTANTS["unsloth_sft_scores_gib"])
     return Estimate("SFT", tuple(bars), _capacity(recipe, hardware))
 
