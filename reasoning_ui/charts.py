@@ -48,7 +48,7 @@ CHARTS = (
     Chart("kl", "KL to the start", "How far the model has moved from where GRPO started.", (("policy/kl", "KL"),)),
     Chart("entropy", "Entropy", "Variety of the model's choices; near zero there is nothing left to explore.",
           (("policy/entropy", "entropy"),)),
-    Chart("sampler", "vLLM against the trainer",
+    Chart("sampler", "vLLM and trainer",
           "How far apart the two put the log-probability of the same token: up to 0.1 is usual.",
           (("policy/sampler_difference", "difference"),)),
     Chart("gradient", "Gradient norm", "Size of each learning signal before it is limited.",
