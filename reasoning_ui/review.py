@@ -8,7 +8,7 @@ from pipeline.engine_choice import choose
 from pipeline.fitting import lower_to_fit
 from pipeline.gpu_problems import shortcomings
 from pipeline.hardware import Hardware, hardware_line, usable
-from pipeline.memory import Estimate, estimates, samples_with_vllm, vllm_share
+from pipeline.memory import Estimate, choose_engine, estimates, samples_with_vllm, vllm_share
 from pipeline.model_check import ModelCheck, trainable_parameters
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
@@ -132,7 +132,7 @@ def bars_html(estimate: Estimate) -> str:
 def hardware_html(recipe: Recipe, facts: ModelFacts | None, hardware: Hardware) -> str:
     """The device, the engine, and what several GPUs are for."""
     used = usable(hardware)
-    choice = choose(recipe.model, used, *((facts.architecture, facts.model_type) if facts else ()))
+    choice = choose_engine(recipe, facts, used) if facts else choose(recipe.model, used)
     lines = [hardware_line(hardware), f"Engine: {choice.why}."]
     if recipe.model.machines > 1:
         lines.append(f"{recipe.model.machines} machines train together: the run waits for the others before each "

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pipeline.engine_choice import Choice, choose, engine_problems
 from pipeline.engines.base import Engine
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, StudioError
 from pipeline.hardware import SMALLEST_CAPABILITY, Gpu, Hardware, detect, unusable
-from pipeline.model_facts import architecture
-from pipeline.recipe import ModelStep
+from pipeline.memory import choose_engine
+from pipeline.model_facts import architecture, read_facts
+from pipeline.recipe import ModelStep, Recipe
 
 
 def gpu_count() -> int:
@@ -42,11 +43,19 @@ def choice(step: ModelStep, source: str | Path | None = None) -> Choice:
     return choose(step, machine(), *architecture(str(source or step.source), step.revision))
 
 
-def engine_for(step: ModelStep) -> Engine:
+def engine_of(recipe: Recipe) -> str:
+    """The name of the engine that trains a recipe here, as the Train tab tells it."""
+    try:
+        return choose_engine(recipe, read_facts(recipe.model.source, recipe.model.revision), machine()).engine
+    except StudioError:  # a model whose size cannot be read
+        return choice(recipe.model).engine
+
+
+def engine_for(recipe: Recipe) -> Engine:
     """The engine. Raises EngineError when it cannot work here."""
-    check_gpus(step)
+    check_gpus(recipe.model)
     with _no_garbage():
-        if choice(step).engine == "trl":
+        if engine_of(recipe) == "trl":
             from pipeline.engines.trl import TrlEngine
 
             return TrlEngine()

@@ -104,7 +104,7 @@ def _request(run: Run) -> DryRunRequest:
 def _engine(run: Run) -> Engine:
     from pipeline.engines.choose import engine_for  # brings torch, which only the worker may import
 
-    return engine_for(run.recipe.model)
+    return engine_for(run.recipe)
 
 
 def _model(run: Run, wanted: str) -> tuple[Path, str]:

@@ -8,4 +8,4 @@ from pipeline.stages.process import in_own_process_on_gpu
 @in_own_process_on_gpu
 def grpo(run: Run) -> None:
     """Train `adapters/grpo`. Raises Stopped, DatasetError, EngineError."""
-    engine_for(run.recipe.model).train_grpo(run, run.model_before("grpo"))
+    engine_for(run.recipe).train_grpo(run, run.model_before("grpo"))

@@ -8,4 +8,4 @@ from pipeline.stages.process import in_own_process_on_gpu
 @in_own_process_on_gpu
 def sft(run: Run) -> None:
     """Train `adapters/sft`. Raises Stopped, DatasetError, EngineError."""
-    engine_for(run.recipe.model).train_sft(run, run.model_before("sft"))
+    engine_for(run.recipe).train_sft(run, run.model_before("sft"))

@@ -8,6 +8,7 @@ from pipeline.fitting import lower_to_fit
 from pipeline.hardware import GIB, Gpu, Hardware
 from pipeline.memory import (
     Estimate,
+    choose_engine,
     estimate_grpo,
     estimate_sft,
     estimates,
@@ -215,3 +216,35 @@ def test_estimates_are_within_15_percent_of_what_an_h200_was_seen_to_hold(
         "sft": {"batch_size": 16}, "grpo": {"batch_size": 16, "max_completion_tokens": length // 2}})
     found = next(e for e in estimates(recipe, facts, gpu(139.8)) if e.stage == stage)
     assert 0.85 <= peak_gib / found.total_gib <= 1.15
+
+
+@pytest.mark.parametrize(("parameters", "memory_gib", "used_gib", "step", "engine", "why"), [
+    (134_515_008, 80, 0, {}, "trl", "faster than Unsloth with a model of up to 200 million parameters"),
+    (134_515_008, 80, 70, {}, "trl", "faster than Unsloth"),  # taken by others now: the run waits, the choice stays
+    (134_515_008, 10, 0, {}, "unsloth", "TRL is faster"),  # SFT takes 12.4 GiB with TRL, 2.4 with Unsloth
+    (134_515_008, 2, 0, {}, "trl", "faster than Unsloth"),  # neither fits
+    (134_515_008, 10, 0, {"engine": "trl"}, "trl", "as chosen"),
+    (134_515_008, 80, 0, {"engine": "unsloth"}, "unsloth", "as chosen"),
+    (134_515_008, 80, 0, {"precision": "4bit"}, "unsloth", "Unsloth with vLLM, on one GPU"),
+    (134_515_008, 80, 0, {"precision": "fp8"}, "unsloth", "Unsloth with vLLM, on one GPU"),
+    (361_821_120, 80, 0, {}, "unsloth", "Unsloth with vLLM, on one GPU")])
+def test_auto_takes_trl_for_a_small_model_unless_only_unsloth_fits(
+        parameters: int, memory_gib: float, used_gib: float, step: dict[str, object], engine: str, why: str) -> None:
+    """SmolLM2-135M and SmolLM2-360M; the estimate of SFT follows the engine that is taken."""
+    recipe = Recipe(model=ModelStep.model_validate({"max_length": 1024, "gpu_memory_share": 0.2, **step}),
+                    sft=SftStep(batch_size=16), grpo=GrpoStep(max_completion_tokens=256))
+    facts, machine = replace(SMALL, parameters=parameters), gpu(memory_gib, used_gib)
+    choice = choose_engine(recipe, facts, machine)
+    assert choice.engine == engine and why in choice.why and choice.vllm
+    assert (bar(estimate_sft(recipe, facts, machine), "Token scores") < 0.2) == (engine == "unsloth")
+
+
+@pytest.mark.parametrize(("model", "engine"), [({}, "trl"), ({"source": "/nowhere"}, "unsloth"),
+                                               ({"engine": "unsloth"}, "unsloth")])
+def test_the_worker_takes_the_engine_that_the_page_has_told(
+        monkeypatch: pytest.MonkeyPatch, model: dict[str, object], engine: str) -> None:
+    """The bundled model is small; of one that cannot be read nothing is known."""
+    from pipeline.engines import choose as worker
+
+    monkeypatch.setattr(worker, "machine", lambda: gpu(80))
+    assert worker.engine_of(Recipe(model=ModelStep.model_validate(model))) == engine
