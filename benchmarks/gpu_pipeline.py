@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="folder of a model, such as SmolLM2-135M-Instruct")
     parser.add_argument("--train", required=True, help="GSM8K train as JSONL, or gsm8k")
-    parser.add_argument("--test", help="GSM8K test as JSONL; with --train gsm8k its own test split is used")
+    parser.add_argument("--test", help="GSM8K test as JSONL; without it, that of the Hub")
     parser.add_argument("--engine", choices=["trl", "unsloth"], required=True)
     parser.add_argument("--home", required=True)
     parser.add_argument("--out", required=True)
@@ -77,7 +77,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     values["grpo"] |= _given(steps=args.steps, learning_rate=args.learning_rate, batch_size=args.batch,
                              accumulation=args.accumulation, eval_every=args.eval_every)
     values["evaluate"] |= {"models": args.models, "limit": args.questions if args.questions > 0 else None,
-                           "benchmarks": ["test", *([args.aime] if args.aime else [])],
+                           "benchmarks": ["test" if args.test else "gsm8k", *([args.aime] if args.aime else [])],
                            "enabled": args.questions >= 0}
     return Recipe.model_validate(values)
 
