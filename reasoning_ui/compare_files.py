@@ -21,6 +21,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--body-text-color); max-
   padding: 0 16px; }
 h1 { font-size: 1.8rem; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { margin: 32px 0 10px; }
+.cmp .rates td > span > .range { display: block; }
 .about { color: var(--rs-quiet); overflow-wrap: anywhere; }
 pre { background: var(--background-fill-secondary); padding: 12px; overflow-x: auto; font-size: 12px; }
 """
