@@ -101,7 +101,10 @@ class Recipe(Step):
         """Read a recipe file. Raises RecipeError when it cannot be read or is wrong."""
         try:
             return cls.from_yaml(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{Path(path).name!r} is no recipe: it holds no text (UTF-8). Give a YAML file, such as "
+                              "the recipe.yaml of a run.") from error
+        except OSError as error:
             raise RecipeError(f"Cannot read the recipe {str(path)!r}: {error}. "
                               "Give the path of a YAML file.") from error
 
@@ -148,6 +151,8 @@ def _in_words(error: dict[str, Any]) -> str:
         hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
         return f"{where}: there is no such setting. {hint}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("model_type", "dict_type"):
+        message = "Input should be settings, each with a name and a value"
     shown = repr(error["input"])
     value = f" (it is {shown[:80]})" if error["type"] != "value_error" else ""
     return f"{where}: {message}{value}"

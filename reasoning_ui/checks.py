@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline import reach
 from pipeline.devices import with_own_runs
-from pipeline.errors import EngineError
+from pipeline.errors import DatasetError, EngineError
 from pipeline.hardware import Hardware, detect
 from pipeline.model_check import ModelCheck, check_model
-from pipeline.recipe import ModelStep
+from pipeline.recipe import DataStep, ModelStep
 from pipeline.studio_home import StudioHome
 
 _kept: dict[Any, tuple[float, Any]] = {}
@@ -36,6 +36,31 @@ def model(step: ModelStep, home: Path) -> ModelCheck:
         except EngineError as error:
             return ModelCheck(None, (str(error),))
     return _remember(("model", step, home), 30, lambda: check_model(step, hardware(), home))
+
+
+def dataset(step: DataStep) -> str:
+    """Why no row of the chosen file can be read, or empty; looked at again after half a minute. A set with a name of
+    its own is looked for when the Data tab or a run needs it."""
+    from pipeline.dataset.sources import DATASETS, gym, looks_like_hub_id
+
+    source = step.source
+    if source in DATASETS or source.startswith(gym.PREFIX) or looks_like_hub_id(source):
+        return ""
+    try:
+        reach.check(Path(source).expanduser())  # what is remembered was not asked for by this visitor
+    except DatasetError as error:
+        return str(error)
+    return _remember(("dataset", source, Path(source).expanduser().exists()), 30, lambda: _unreadable(step))
+
+
+def _unreadable(step: DataStep) -> str:
+    from pipeline.dataset.sample import load_sample
+
+    try:
+        load_sample(step)
+    except DatasetError as error:
+        return str(error)
+    return ""
 
 
 def _remember(key: Any, seconds: float, make: Callable[[], Any]) -> Any:

@@ -125,7 +125,7 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
         cards = []
     card = next((c for c in cards if c.id == run), None)
     check = checks.model(model_step(model), home.path)
-    missing = missing_parts(check, data_step(data), rewards_step(rewards))
+    missing = missing_parts(check, checks.dataset(data_step(data)), rewards_step(rewards))
     step = next_step(missing, card.state if card else None, bool(cards), card is not None and _to_compare(home, card))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),

@@ -1,10 +1,9 @@
 """What is missing and what to do next, worked out from the choices and the current run. No components here."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.model_check import ModelCheck
-from pipeline.recipe import DataStep, RewardsStep
+from pipeline.recipe import RewardsStep
 from pipeline.run_state import RunState
 
 
@@ -18,12 +17,11 @@ class NextStep:
     tab: str
 
 
-def missing_parts(check: ModelCheck, data: DataStep, rewards: RewardsStep) -> tuple[tuple[str, str], ...]:
-    """Each missing thing as (sentence, tab where it is mended)."""
+def missing_parts(check: ModelCheck, dataset: str, rewards: RewardsStep) -> tuple[tuple[str, str], ...]:
+    """Each missing thing as (sentence, tab where it is mended). `dataset`: why its rows cannot be read, or empty."""
     found = [(f"Model: {check.problems[0]}", "train")] if check.problems else []
-    source = Path(data.source).expanduser()
-    if (source.is_absolute() or source.suffix) and not source.exists():
-        found.append((f"Dataset: there is no file {data.source}.", "data"))
+    if dataset:
+        found.append((f"Dataset: {dataset}", "data"))
     if not any(f.enabled and f.weight for f in rewards.functions):
         found.append(("Rewards: none is switched on, so GRPO has nothing to learn from.", "rewards"))
     return tuple(found)

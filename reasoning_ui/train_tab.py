@@ -12,9 +12,9 @@ from pipeline.errors import RecipeError, StudioError
 from pipeline.fitting import Change, lower_to_fit
 from pipeline.hardware import usable
 from pipeline.memory import plan_batch
-from pipeline.model_check import check_model
+from pipeline.model_check import ModelCheck, check_model
 from pipeline.presets import STARTS
-from pipeline.recipe import ModelStep, Recipe
+from pipeline.recipe import DataStep, ModelStep, Recipe
 from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
 from reasoning_ui.header import QUIET
@@ -63,7 +63,8 @@ class _Form:
                                  info="GRPO alone is for a model that writes the tags already, such as the SFT model "
                                       "of an earlier run.")
             self.preset = gr.Dropdown(list(STARTS), value=None, label="Start from", elem_id="preset",
-                                      info="Sets all fields below, and all but the defaults model, data and rewards.")
+                                      info="Sets all fields below; all but the general defaults also set model, data "
+                                           "and rewards.")
         self.expect = gr.Markdown(visible=False, elem_id="preset-expect")
         by_step: dict[str, list[Any]] = {}
         made: dict[int, gr.components.Component] = {}
@@ -178,8 +179,15 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
                             ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
     fill = gr.Button(visible=False) if same or changes else gr.Button(f"Fill this machine: {plan.words}", visible=True)
     doubts = doubts_of(recipe, check, hardware, bool(changes))
-    return [about, problems_html(check.problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
+    problems = problems_of(check, recipe.data)
+    return [about, problems_html(problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
             *buttons, *hidden[: OFFERS - len(buttons)], fill]
+
+
+def problems_of(check: ModelCheck, data: DataStep) -> list[str]:
+    """What forbids the start: of the model, and of the dataset's file."""
+    found = checks.dataset(data)
+    return [*check.problems, *([f"Dataset: {found}"] if found else [])]
 
 
 def _about(data: str, rewards: str) -> str:
@@ -192,8 +200,8 @@ def _about(data: str, rewards: str) -> str:
 def _start(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str, Any]:
     recipe = _recipe(data, rewards, goal, values)
     check = check_model(recipe.model, checks.hardware(), shared.home.path)
-    if check.problems:
-        raise RecipeError("\n".join(check.problems))
+    if problems := problems_of(check, recipe.data):
+        raise RecipeError("\n".join(problems))
     run = jobs.start(shared.home, recipe)
     return run, run, go_to("live")
 

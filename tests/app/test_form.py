@@ -1,6 +1,7 @@
 """The form made from the recipe's fields, the shared choices, and what the header says to do next."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,13 @@ from pipeline.model_check import ModelCheck
 from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
+from reasoning_ui import checks
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
 from reasoning_ui.header import chosen_data, chosen_model, data_choices
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
-from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from
+from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from, problems_of
 from reasoning_ui.training_form import GOALS, SETTINGS, from_store, shown_of, stored, values_of
 
 
@@ -141,11 +143,31 @@ def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_trainin
     assert next_step((), None, any_runs=False, to_compare=False).tab == "start"
     broken = ModelCheck(None, ("No such model.",))
     off = RewardsStep(functions=[RewardSpec(kind="format_exact", enabled=False)])
-    missing = missing_parts(broken, DataStep(source="/no/such.csv"), off)
+    missing = missing_parts(broken, "There is no dataset '/no/such.csv'.", off)
     assert [tab for _, tab in missing] == ["train", "data", "rewards"]
     step = next_step(missing, None, any_runs=True, to_compare=False)
     assert step.tab == "train" and "No such model." in step.missing[0]
-    assert missing_parts(GOOD, DataStep(), RewardsStep()) == ()
+    assert missing_parts(GOOD, "", RewardsStep()) == ()
+
+
+def test_a_file_without_a_row_that_can_be_read_is_told_before_the_start(tmp_path: Path) -> None:
+    """An upload is chosen before its rows are seen; what the Data tab says of it counts for the header and Start."""
+    files = {"empty.csv": b"", "noise.jsonl": bytes(range(128, 256)) * 9, "good.csv": b"question,answer\n1+1?,2\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    found = {name: checks.dataset(DataStep(source=str(tmp_path / name))) for name in (*files, "gone.csv")}
+    assert "'empty.csv' is empty" in found["empty.csv"] and "no row that can be read" in found["noise.jsonl"]
+    assert found["good.csv"] == "" and "There is no dataset" in found["gone.csv"]
+    assert all(checks.dataset(DataStep(source=name)) == "" for name in ("demo", "owner/name-1.5", "gsm8k"))
+    assert problems_of(GOOD, DataStep(source=str(tmp_path / "empty.csv")))[0].startswith("Dataset: The file 'empty")
+
+
+def test_a_recipe_file_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "noise.yaml").write_bytes(b"\xc9\xff")
+    with pytest.raises(RecipeError, match=r"'noise.yaml' is no recipe: it holds no text"):
+        Recipe.load(tmp_path / "noise.yaml")
+    with pytest.raises(RecipeError, match="grpo: Input should be settings, each with a name and a value"):
+        Recipe.from_yaml("grpo: [1]")
 
 
 def test_the_form_of_a_fresh_page_shows_the_questions_as_they_are() -> None:
