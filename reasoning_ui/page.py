@@ -39,10 +39,11 @@ TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
 OPEN_TAB = """async () => {
-  await new Promise(done => setTimeout(done, 50));
-  const open = document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
-  return open ? open.textContent.trim().toLowerCase() : "start";
-}"""  # `tab.select` does not fire when a handler opens the tab
+  const open = () => document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
+  const name = () => open()?.textContent.trim().toLowerCase() ?? "start";
+  for (let i = 0; i < 60 && name() === document.body.dataset.tab; i++) await new Promise(done => setTimeout(done, 50));
+  return name();
+}"""  # `tab.select` does not fire when a handler opens the tab, and a busy browser draws the new one late
 RECALL = """(...kept) => {
   const found = kept.map(value => value || undefined);
   const asked = new URLSearchParams(location.search).get("run");

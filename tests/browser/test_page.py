@@ -167,6 +167,17 @@ def test_start_waits_for_an_opened_recipe_and_says_so(page: Any, start_app: Call
     assert (run.name, home.run(run.id).recipe().grpo.steps) == ("From the file", 7)
 
 
+def test_on_a_phone_the_demo_opens_live_and_a_reload_finds_it_again(page: Any, start_app: Callable[..., str]) -> None:
+    """Pressed with the keyboard; the tab that the server opens is known to the page, however late it is drawn."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, start_app(REASONING_STUDIO_STAGES="fake_stages", PYTHONPATH=str(JOBS)))
+    page.get_by_role("button", name="Train the demo").press("Enter")
+    page.wait_for_function("() => document.body.dataset.tab === 'live'")
+    page.reload()
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
+    page.wait_for_function("() => document.body.dataset.tab === 'live'")
+
+
 def test_sft_alone_leaves_grpo_out_of_the_recipe(page: Any, app_url: str) -> None:
     open_page(page, app_url)
     open_tab(page, "Train")
