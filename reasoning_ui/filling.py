@@ -33,6 +33,8 @@ document.addEventListener("change", event => {
   if (event.target.matches?.("#review input[type=file]")) window.filling.file();
 }, true);
 </script>""".replace("LOST_SECONDS", str(LOST_SECONDS))
+EDITED = '(...given) => [...given.slice(0, -1), window.filling.held ? "late" : ""]'
+# While a recipe is on its way into the form, Gradio may still send the fields as they were: that would undo it
 ASK = "(...given) => { const f = window.filling; f.arrived(); f.asked++; f.hold(); return given; }"
 OUTDATED = """(model, training, sent) => {
   const f = window.filling, same = f.same(model, training, sent);

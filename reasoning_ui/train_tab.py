@@ -98,8 +98,8 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     choices = [shared.model, shared.data, shared.rewards, shared.training]
     shown_choice = [shared.model, shared.training, sent]
     edits = [event for field in form.all for event in _edits(field)]
-    gr.on(edits, lambda goal, *values: _store(goal, values), form.all, [shared.model, shared.training, sent],
-          trigger_mode="always_last", **IN_TURN, **QUIET)
+    gr.on(edits, lambda goal, *values: _store(goal, values[:-1], values[-1]), [*form.all, sent],
+          [shared.model, shared.training, sent], trigger_mode="always_last", js=filling.EDITED, **IN_TURN, **QUIET)
     gr.on([shared.timer.open_train, shared.timer.changed_train], None, shown_choice, None, js=filling.OUTDATED, **QUIET)
     review = {"fn": lambda *a: _review(shared, *a), "inputs": [shared.data, shared.rewards, *form.all],
               "outputs": shown, "trigger_mode": "always_last", **QUIET}
@@ -133,7 +133,10 @@ def _edits(field: gr.components.Component) -> list[Any]:
     return [field.blur, field.submit] if isinstance(field, gr.Textbox) else [field.input]
 
 
-def _store(goal: str, values: Sequence[Any]) -> tuple[Any, str, str]:
+def _store(goal: str, values: Sequence[Any], late: str) -> tuple[Any, Any, Any]:
+    """The choices as the form has them now; left alone by what was sent while an opened recipe was on its way in."""
+    if late:
+        return gr.skip(), gr.skip(), gr.skip()
     model, training = stored(values_of(goal, values))
     return (gr.skip() if model is None else model), training, json.dumps([model, training])
 

@@ -17,7 +17,7 @@ from reasoning_ui.header import chosen_data, chosen_model, data_choices
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
-from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from, problems_of
+from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from, _store, problems_of
 from reasoning_ui.training_form import GOALS, SETTINGS, from_store, shown_of, stored, values_of
 
 
@@ -48,6 +48,15 @@ def test_a_start_brings_its_own_model_and_data_and_only_the_defaults_keep_the_ch
     gsm8k = next(start.recipe() for name, start in STARTS.items() if name.startswith("GSM8K"))
     assert (gsm8k.data.split.test, gsm8k.evaluate.benchmarks) == (0, ["gsm8k"])
     assert plan_lines(gsm8k, ModelCheck(None, ()))[-1].endswith("GRPO model answer gsm8k.")
+
+
+def test_fields_sent_while_a_recipe_is_on_its_way_into_them_change_nothing() -> None:
+    """Gradio sends the newest edit again after an earlier one, with the values from before the recipe that was opened."""
+    goal, shown = from_store("", "{}")
+    _, training, sent = _store(goal, shown, "")
+    assert json.loads(sent)[1] == training and json.loads(training)
+    assert all(isinstance(value, dict) and value["__type__"] == "update" and len(value) == 1
+               for value in _store(goal, shown, "late"))
 
 
 def test_what_people_type_is_read_as_meant() -> None:
