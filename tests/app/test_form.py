@@ -51,7 +51,7 @@ def test_a_start_brings_its_own_model_and_data_and_only_the_defaults_keep_the_ch
 
 
 def test_fields_sent_while_a_recipe_is_on_its_way_into_them_change_nothing() -> None:
-    """Gradio sends the newest edit again after an earlier one, with the values from before the recipe that was opened."""
+    """Gradio sends the newest edit again after an earlier one: with values from before the recipe that was opened."""
     goal, shown = from_store("", "{}")
     _, training, sent = _store(goal, shown, "")
     assert json.loads(sent)[1] == training and json.loads(training)
