@@ -33,8 +33,13 @@ document.addEventListener("click", event => {
   if (event.target.closest?.('#tabs [role="tab"], #tabs .overflow-dropdown')) window.tabChosen = true;
 }, true);
 </script>"""
+LEAVE_LIST = """<script>
+document.addEventListener("keydown", event => {
+  if (event.key === "Tab" && event.target.matches?.("input[aria-expanded]")) event.stopPropagation();
+}, true);
+</script>"""  # Gradio's dropdown takes Tab for typing, and its list would stay open over the page after it was left
 HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
-                drafts.HEAD, filling.HEAD, uploads.HEAD])
+                LEAVE_LIST, drafts.HEAD, filling.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}

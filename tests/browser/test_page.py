@@ -193,11 +193,14 @@ def test_tab_key_and_enter_reach_the_demo_button(page: Any, app_url: str) -> Non
     """From the top of the page, at most 25 presses of Tab lead to the button, and it shows that it has the focus."""
     open_page(page, app_url)
     button = page.get_by_role("button", name="Train the demo")
+    page.keyboard.press("Tab")
+    expect(page.locator("#header-model input")).to_have_attribute("aria-expanded", "true")
     for _ in range(25):
         page.keyboard.press("Tab")
         if button.evaluate("element => element === document.activeElement"):
             break
     expect(button).to_be_focused()
+    expect(page.locator('input[aria-expanded="true"]')).to_have_count(0)  # a list closes when it is left
     shown = button.evaluate("e => getComputedStyle(e).outlineStyle + getComputedStyle(e).boxShadow")
     assert shown != "nonenone", "the focused button looks like any other"
 
