@@ -77,7 +77,7 @@ class CheckSection:
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
         gr.on([self.test.blur, self.test.submit], _store_test, [s.data, self.test], s.data, **QUIET)
         gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test], **QUIET)
-        work = self.run.click(self.check, [s.data, s.model, s.training, *self.split],
+        work = self.run.click(self.check, [s.data, s.model, s.training, self.test, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop, self.checked, self.stale],
                               concurrency_limit=2, api_visibility="private", show_progress="hidden")
@@ -95,9 +95,10 @@ class CheckSection:
         self.report.select(open_row, [self.checked, *choice, view.view], [view.html, view.row], **QUIET)
         s.timer.changed_data(_stale, [self.checked, *choice], self.stale, **QUIET)
 
-    def check(self, data: str, model: str, training: str, *split: float) -> Iterator[tuple[Any, ...]]:
-        """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words."""
-        data = _store_split(data, *split)
+    def check(self, data: str, model: str, training: str, test: str, *split: float) -> Iterator[tuple[Any, ...]]:
+        """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words. The test
+        data and the shares are those of the fields: what was typed just now may not be in the choice yet."""
+        data = _store_test(_store_split(data, *split), test)
         hidden = gr.Button(visible=False)
         try:
             key = choice_key(data, model, training)
