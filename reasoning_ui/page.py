@@ -44,11 +44,14 @@ TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
 OPEN_TAB = """async () => {
-  const open = () => document.querySelector('#tabs button[role="tab"][aria-selected="true"]');
-  const name = () => open()?.textContent.trim().toLowerCase() ?? "start";
-  for (let i = 0; i < 60 && name() === document.body.dataset.tab; i++) await new Promise(done => setTimeout(done, 50));
-  return name();
-}"""  # `tab.select` does not fire when a handler opens the tab, and a busy browser draws the new one late
+  const before = document.body.dataset.tab;
+  const open = () => [...document.querySelectorAll('#tabs button[role="tab"][aria-selected="true"]')]
+    .map(tab => tab.textContent.trim().toLowerCase()).find(name => NAMES.includes(name)) ?? before;
+  for (let i = 0; i < 60 && open() === before; i++) await new Promise(done => setTimeout(done, 50));
+  return open();
+}""".replace("NAMES", json.dumps(list(TAB_NAMES)))
+# `tab.select` does not fire when a handler opens the tab; a busy browser draws the new one late; and on a phone the
+# first that is selected may be one inside another
 RECALL = """(...kept) => {
   const found = kept.map(value => value || undefined);
   const asked = new URLSearchParams(location.search).get("run");

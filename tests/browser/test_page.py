@@ -176,6 +176,11 @@ def test_on_a_phone_the_demo_opens_live_and_a_reload_finds_it_again(page: Any, s
     page.reload()
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
     page.wait_for_function("() => document.body.dataset.tab === 'live'")
+    tab_button(page, "Start").click()
+    page.wait_for_function("() => document.body.dataset.tab === 'start'")
+    page.locator("#tabs .overflow-menu > button").first.click()
+    page.locator(".overflow-dropdown button", has_text="Train").click()  # Live's own tabs are drawn before Train's
+    expect(page.locator("#review-plan")).to_contain_text("GRPO takes")
 
 
 def test_sft_alone_leaves_grpo_out_of_the_recipe(page: Any, app_url: str) -> None:
