@@ -54,6 +54,12 @@ def trained(base: torch.nn.Module, texts: list[torch.Tensor], rate: float, steps
     """The base with an adapter that was trained on `steps` times 4 texts, added up in float32."""
     base = copy.deepcopy(base)
     model = get_peft_model(base, LoraConfig(r=32, lora_alpha=64, target_modules=adapter_layers(base)))
+    learn(model, texts, rate, steps)
+    return model.merge_and_unload().eval()
+
+
+def learn(model: torch.nn.Module, texts: list[torch.Tensor], rate: float, steps: int) -> None:
+    """Train what the model lets train, `steps` times on 4 texts each."""
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=rate)
     for step in range(steps):
         for ids in texts[4 * step:4 * step + 4]:
@@ -61,7 +67,6 @@ def trained(base: torch.nn.Module, texts: list[torch.Tensor], rate: float, steps
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
         optimizer.zero_grad()
-    return model.merge_and_unload().eval()
 
 
 @torch.inference_mode()

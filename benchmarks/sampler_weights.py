@@ -20,7 +20,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_bnb_weight
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.rounding import training_texts
+from benchmarks.rounding import learn, training_texts
 from benchmarks.steps import HERE
 from pipeline.engines.loading import adapter_layers, quantisation
 from pipeline.engines.vllm_weights import summed_weights
@@ -73,14 +73,7 @@ def trained(source: str, precision: str, rate: float, texts: list[torch.Tensor],
         source, dtype=torch.bfloat16 if precision == "16bit" else torch.float32,
         quantization_config=quantisation(precision), device_map={"": "cpu"})
     model = get_peft_model(base, LoraConfig(r=32, lora_alpha=64, target_modules=adapter_layers(base)))
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=rate)
-    for step in range(steps):
-        for ids in texts[4 * step:4 * step + 4]:
-            (model(input_ids=ids, labels=ids).loss / 4).backward()
-        torch.nn.utils.clip_grad_norm_(learning, 0.1)
-        optimizer.step()
-        optimizer.zero_grad()
+    learn(model, texts, rate, steps)
     return model
 
 

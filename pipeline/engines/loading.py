@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from pipeline.dataset.chat import PLAIN_TEMPLATE
+from pipeline.dataset.chat import PLAIN_TEMPLATE, model_folder
 from pipeline.errors import EngineError
 from pipeline.recipe import LoraStep, ModelStep
 
@@ -125,6 +125,11 @@ def tune_threads(model: torch.nn.Module) -> None:
     """
     if device() == "cpu" and sum(p.numel() for p in model.parameters()) < 10_000_000:
         torch.set_num_threads(1)
+
+
+def snapshot(source: str | Path, step: ModelStep) -> Path:
+    """The model's folder, for vLLM inside a trainer: given a Hub id, TRL's and Unsloth's load its newest revision."""
+    return model_folder(str(source), _revision(source, step))
 
 
 def stored_dtype(source: str | Path, step: ModelStep) -> torch.dtype:

@@ -33,6 +33,7 @@ from pipeline.engines.loading import (
     load_model,
     load_tokenizer,
     lora_config,
+    snapshot,
     trainable_share,
     tune_threads,
     with_adapter,
@@ -71,7 +72,7 @@ class TrlEngine:
         """A fresh adapter on the merged SFT model, which is also the KL reference; into `adapters/grpo`."""
         recipe = run.recipe
         tell_slower(run)
-        model = folder_for_vllm(run, model)
+        model = snapshot(model, recipe.model) if uses_vllm(run) else model
         tokenizer = load_tokenizer(model, recipe.model)
         base = load_model(model, recipe.model)
         tune_threads(base)
@@ -272,12 +273,6 @@ def token_counter(tokenizer: Any) -> Any:
 def uses_vllm(run: Run) -> bool:
     """Whether sampling goes through vLLM: wanted, and possible with this GPU, installation, model and precision."""
     return choice(run.recipe.model).vllm
-
-
-def folder_for_vllm(run: Run, model: str | Path) -> str | Path:
-    """The model's folder where vLLM samples: given a Hub id, TRL's and Unsloth's vLLM load its newest revision."""
-    step = run.recipe.model
-    return model_folder(str(model), step.revision if str(model) == step.source else None) if uses_vllm(run) else model
 
 
 def tell_slower(run: Run) -> None:

@@ -21,11 +21,10 @@ from typing import Any
 from transformers import set_seed
 
 from pipeline import tags
-from pipeline.engines.loading import adapter_layers
+from pipeline.engines.loading import adapter_layers, snapshot
 from pipeline.engines.trl import (
     RecordedGRPOTrainer,
     TrlEngine,
-    folder_for_vllm,
     grpo_config,
     grpo_rows,
     named,
@@ -60,7 +59,7 @@ class UnslothEngine(TrlEngine):
         assert_patched()
         recipe, vllm = run.recipe, uses_vllm(run)  # with fast_inference but no vLLM, Unsloth raises
         tell_slower(run)
-        peft_model, tokenizer = self._load(run, folder_for_vllm(run, model), sampling=vllm)
+        peft_model, tokenizer = self._load(run, snapshot(model, recipe.model) if vllm else model, sampling=vllm)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
             args = grpo_config(run, rewards, use_vllm=vllm)

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM
 from trl.trainer import grpo_trainer
 
 from pipeline.dataset.chat import model_folder
-from pipeline.engines import trl
+from pipeline.engines import loading, trl
 from pipeline.engines.loading import adapter_layers
 from pipeline.engines.vllm_weights import AdapterRequests, SummedWeights, exact_sampling, summed_weights
+from pipeline.recipe import ModelStep
 from pipeline.run import Run
 
 
@@ -96,6 +97,14 @@ def test_tokens_not_answers_are_weighted_for_the_difference_to_vllm(
     config = trl.grpo_config(make_run(), SimpleNamespace(labels=["right"], weights={"right": 1.0}))
     assert config.vllm_importance_sampling_correction and config.vllm_importance_sampling_mode == "token_truncate"
     assert (config.vllm_importance_sampling_clip_min, config.vllm_importance_sampling_clip_max) == (None, 2.0)
+
+
+def test_vllm_gets_the_folder_of_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the recipe's model; a merged one of the run has no revision."""
+    monkeypatch.setattr(loading, "model_folder", lambda source, revision: (source, revision))
+    step = ModelStep(source="owner/name", revision="v2")
+    assert loading.snapshot("owner/name", step) == ("owner/name", "v2")
+    assert loading.snapshot(Path("models/sft"), step) == ("models/sft", None)
 
 
 def test_every_step_has_an_adapter_of_its_own_in_the_requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
