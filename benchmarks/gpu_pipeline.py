@@ -1,7 +1,8 @@
 """Our pipeline on a GPU through the worker, from SFT to the evaluation: `python -m benchmarks.gpu_pipeline …`.
 
-The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--stop-after` stops and resumes once in
-GRPO, `--levels` evaluates the GRPO model again in 8 and 4 bit, `--aime` adds a file of AIME problems to the comparison.
+The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--set SECTION.FIELD=VALUE`
+changes any other setting (the value as in YAML). `--stop-after` stops and resumes once in GRPO, `--levels` evaluates
+the GRPO model again in 8 and 4 bit, `--aime` adds a file of AIME problems to the comparison.
 Writes one JSON file: seconds per stage, every time and reward metric, events, and the counts of the evaluation.
 """
 
@@ -10,6 +11,8 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pipeline import jobs
 from pipeline.presets import gsm8k_recipe
@@ -63,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--aime", help="JSONL of AIME problems to answer too")
     parser.add_argument("--resumes", type=int, default=0, help="how often a failed run is resumed: another job on the "
                         "same GPU that ends while vLLM measures memory makes vLLM give up")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SECTION.FIELD=VALUE", help="other settings, in YAML")
     parser.add_argument("--limit-seconds", type=float, default=1500)
     return parser.parse_args()
 
@@ -79,6 +83,13 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     values["evaluate"] |= {"models": args.models, "limit": args.questions if args.questions > 0 else None,
                            "benchmarks": ["test" if args.test else "gsm8k", *([args.aime] if args.aime else [])],
                            "enabled": args.questions >= 0}
+    for change in args.set:
+        path, value = change.split("=", 1)
+        *sections, field = path.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[field] = yaml.safe_load(value)
     return Recipe.model_validate(values)
 
 

@@ -1,7 +1,7 @@
 """The whole configuration of a run: its steps together, read from YAML and checked in words.
 
-The steps and their settings are in `recipe_steps`. Combinations that TRL would only reject in the middle of a run are
-rejected here, with the number to change and to what.
+The steps and their settings are in `recipe_data` and `recipe_steps`. Combinations that TRL would
+only reject in the middle of a run are rejected here, with the number to change and to what.
 """
 
 import difflib
@@ -12,9 +12,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import RecipeError
+from pipeline.recipe_data import ADVANCED, DataStep, Split, Step, Tags
 from pipeline.recipe_steps import (
-    ADVANCED,
-    DataStep,
     EvaluateStep,
     GrpoStep,
     LoraStep,
@@ -24,9 +23,6 @@ from pipeline.recipe_steps import (
     RewardSpec,
     RewardsStep,
     SftStep,
-    Split,
-    Step,
-    Tags,
     seed_workflow_rewards,
 )
 

@@ -3,6 +3,7 @@
 import contextvars
 import json
 import queue
+import re
 import shutil
 import tempfile
 import threading
@@ -37,6 +38,7 @@ OPEN_ROW = """element.addEventListener('click', event => {
   document.getElementById('preview-controls').scrollIntoView({block: 'start'});
 });"""
 PARTS = tuple(Split.model_fields)
+LONGEST = 131_072  # tokens, as the recipe allows
 INTRO = """### 5. Check and share out
 All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
 rows, from 1 on they are counts. No question, in whatever wording, is in two parts.
@@ -53,6 +55,9 @@ class CheckSection:
             self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
                                     elem_id=f"split-{name}", min_width=140)
                           for name, field in Split.model_fields.items()]
+        field = DataStep.model_fields["grpo_longest"]
+        self.longest = gr.Textbox(label=f"{field.title} (optional)", placeholder="all", info=field.description,
+                                  elem_id="grpo-longest", max_length=7)
         self.test = gr.Textbox(label="Separate test data (optional)", placeholder="gsm8k, a file, or owner/name",
                                info=DataStep.model_fields["test_source"].description, elem_id="test-source")
         with gr.Row():
@@ -76,8 +81,10 @@ class CheckSection:
         edits = [event for number in self.split for event in (number.blur, number.submit)]
         gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
         gr.on([self.test.blur, self.test.submit], _store_test, [s.data, self.test], s.data, **QUIET)
-        gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test], **QUIET)
-        work = self.run.click(self.check, [s.data, s.model, s.training, self.test, *self.split],
+        gr.on([self.longest.blur, self.longest.submit], guard(_store_longest), [s.data, self.longest], s.data, **QUIET)
+        gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test, self.longest],
+              **QUIET)
+        work = self.run.click(self.check, [s.data, s.model, s.training, self.test, self.longest, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop, self.checked, self.stale],
                               concurrency_limit=2, api_visibility="private", show_progress="hidden")
@@ -95,12 +102,13 @@ class CheckSection:
         self.report.select(open_row, [self.checked, *choice, view.view], [view.html, view.row], **QUIET)
         s.timer.changed_data(_stale, [self.checked, *choice], self.stale, **QUIET)
 
-    def check(self, data: str, model: str, training: str, test: str, *split: float) -> Iterator[tuple[Any, ...]]:
+    def check(self, data: str, model: str, training: str, test: str, longest: str, *split: float
+              ) -> Iterator[tuple[Any, ...]]:
         """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words. The test
         data and the shares are those of the fields: what was typed just now may not be in the choice yet."""
-        data = _store_test(_store_split(data, *split), test)
         hidden = gr.Button(visible=False)
         try:
+            data = _store_longest(_store_test(_store_split(data, *split), test), longest)
             key = choice_key(data, model, training)
             yield from self._checked(choice_of(self.shared, data, model, training), data, key, hidden)
         except StudioError as error:
@@ -150,9 +158,18 @@ def _store_test(now: str, source: str) -> str:
     return data_step(now).model_copy(update={"test_source": (source or "").strip()[:1000] or None}).model_dump_json()
 
 
+def _store_longest(now: str, typed: str) -> str:
+    """A whole number of tokens, or nothing. Raises DatasetError for anything else."""
+    text = (typed or "").strip().replace(",", "")
+    if text and not (re.fullmatch("[0-9]{1,6}", text) and 1 <= int(text) <= LONGEST):
+        raise DatasetError(f"Longest solution for GRPO: write a whole number of tokens from 1 to {LONGEST}, or "
+                           "nothing.")
+    return data_step(now).model_copy(update={"grpo_longest": int(text) if text else None}).model_dump_json()
+
+
 def _show_split(data: str) -> list[Any]:
     step = data_step(data)
-    return [*(getattr(step.split, part) for part in PARTS), step.test_source or ""]
+    return [*(getattr(step.split, part) for part in PARTS), step.test_source or "", str(step.grpo_longest or "")]
 
 
 def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:

@@ -67,7 +67,7 @@ class PreparedSection:
         if card is None:
             return gr.skip()
         plain = dict.fromkeys(("config", "source_split", "revision", "test_source", "question", "reasoning", "answer",
-                               "system", "limit"))
+                               "system", "limit", "grpo_longest"))
         return card.step.model_copy(update=plain | {"source": str(folder), "answer_rule": "auto"}).model_dump_json()
 
     def download(self, card_id: str | None, kind: str) -> Any:

@@ -15,7 +15,14 @@ from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken, Rows
 from pipeline.dataset.mapping import SAMPLE, Mapping, guess_mapping
-from pipeline.dataset.quality import choose_and_split, describe_lengths, measure, notice_rows
+from pipeline.dataset.quality import (
+    choose_and_split,
+    describe_lengths,
+    leave_out_long_solutions,
+    measure,
+    notice_rows,
+    too_long_to_practise,
+)
 from pipeline.dataset.report import REASONS, PreparedReport
 from pipeline.dataset.saved import Card, card_of
 from pipeline.dataset.sources import DATASETS, open_named, open_source
@@ -55,6 +62,7 @@ def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length:
         measure(everything, chat, progress, watch)
         notice_rows(everything, report)
         describe_lengths(everything, report, max_length, max_completion_tokens)
+        parts = leave_out_long_solutions(parts, data, report)
     else:
         examples = collect(data, scheme, report, progress, watch)
         parts = choose_and_split(data, examples, chat, report, seed=seed, max_length=max_length,
@@ -241,10 +249,12 @@ def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max
         for row in read_part(folder / f"{part}.parquet"):
             example = tokenise(chat, row)
             room = example.completion_tokens if part == "sft" else max_completion_tokens
-            if example.prompt_tokens + room <= max_length:
-                rows.append(row)
-            else:
+            if example.prompt_tokens + room > max_length:
                 report.drop("too_long", row["row"], row["question"])
+            elif part == "grpo" and too_long_to_practise(example.completion_tokens, data):
+                report.drop("long_solution", row["row"], row["question"])
+            else:
+                rows.append(row)
         report.parts[part] = len(rows)
         _write_part(out / f"{part}.parquet", rows)
         digest.update((out / f"{part}.parquet").read_bytes())

@@ -70,7 +70,31 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
     describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
     if not usable:
         return {part: [] for part in PARTS}
-    return _split(data, examples, usable, can_sft, can_grpo, report, seed, progress, watch, test)
+    parts = _split(data, examples, usable, can_sft, can_grpo, report, seed, progress, watch, test)
+    return leave_out_long_solutions(parts, data, report)
+
+
+def leave_out_long_solutions(parts: dict[str, list[Example]], data: DataStep, report: PreparedReport
+                             ) -> dict[str, list[Example]]:
+    """The parts without the GRPO questions whose worked solution has more than `data.grpo_longest` tokens.
+
+    The other parts stay as they are: what is held out shows all kinds of questions. One without a solution stays.
+    """
+    if data.grpo_longest is None or not parts.get("grpo"):
+        return parts
+    short = [e for e in parts["grpo"] if not too_long_to_practise(e.completion_tokens, data)]
+    for e in parts["grpo"]:
+        if too_long_to_practise(e.completion_tokens, data):
+            report.drop("long_solution", e.row, f"{e.completion_tokens} tokens: {e.question}")
+    if not short:
+        report.warnings.append(f"The grpo part is empty: every worked solution in it has more than {data.grpo_longest} "
+                               "tokens. Raise the longest solution for GRPO.")
+    return parts | {"grpo": short}
+
+
+def too_long_to_practise(completion_tokens: int, data: DataStep) -> bool:
+    """Whether a worked solution is longer than those that GRPO is to practise on."""
+    return data.grpo_longest is not None and completion_tokens > data.grpo_longest
 
 
 def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_length: int,

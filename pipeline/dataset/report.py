@@ -16,6 +16,7 @@ REASONS = {
     "special": "The text holds a special token of the model",
     "too_long": "Too long for the sequence length",
     "leak": "The question is (nearly) in the separate test data",
+    "long_solution": "Its worked solution is longer than those that GRPO practises on",
     "limit": "Beyond the limit of rows",
     "unused": "Not asked for by the split",
 }

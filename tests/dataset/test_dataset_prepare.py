@@ -254,6 +254,28 @@ def test_worked_solutions_beyond_the_longest_answer_are_listed(chat, jsonl, tmp_
     assert report.completion.over == 1
 
 
+def test_grpo_can_practise_on_short_solutions_alone(prepare, chat, jsonl, tmp_path):
+    """Every second solution is long. The parts are those of a run without the setting, less the long rows of GRPO."""
+    source = jsonl([row if i % 2 else row | {"answer": "We add one number to another. " * 9 + row["answer"]}
+                    for i, row in enumerate(sums(80))])
+    split = Split(sft=30, grpo=40, validation=10, test=0)
+    _, before = prepare(source, split=split)
+    report, after = prepare(source, split=split, grpo_longest=60)
+    assert {p: after[p] for p in ("sft", "validation")} == {p: before[p] for p in ("sft", "validation")}
+    assert after["grpo"] == [row for row in before["grpo"] if row["row"] % 2 == 0]
+    assert 0 < len(after["grpo"]) < 40 == report.dropped["long_solution"].count + len(after["grpo"])
+    card = saved.keep(tmp_path / "home", tmp_path / "out", "Sums", DataStep(source=source), "tiny", 1)
+    prepare(source, split=split)
+    longest = max(r["completion"] for r in before["sft"])
+    assert len(longest) > 200
+    kept = str(saved.find(tmp_path / "home", card.id))
+    again, _ = prepare(kept, grpo_longest=1)
+    assert again.parts["grpo"] == 0
+    assert again.parts["sft"] == 30
+    empty, _ = prepare(source, split=split, grpo_longest=1)
+    assert any("grpo part is empty" in warning for warning in empty.warnings)
+
+
 def test_rows_that_do_not_fit_are_left_out_and_never_cut(chat, jsonl, tmp_path):
     """A row that is one token too long for SFT and for GRPO is dropped; with one token more of room it is kept."""
     rows = sums(3)
