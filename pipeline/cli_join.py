@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pipeline import machines, stage_process
 from pipeline.errors import RunError
+from pipeline.keeper import end_processes
 from pipeline.machines import Offer
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
-from pipeline.run_queue import DEFAULTS
+from pipeline.run_queue import DEFAULTS, MARK
 
 Outcome = tuple[int, Any, str]
 LEAVE_SECONDS = 30.0  # for our processes after machine 1 has ended the stage
@@ -44,18 +46,30 @@ def join(options: argparse.Namespace) -> Outcome:
     _check(recipe, number)
     if others := _other_versions(recipe):
         _say(f"Note: {', '.join(others)}: install the same versions on all machines.")
+    mark = f"join|{folder.path}|{uuid.uuid4().hex}"
+    keeper = _start_keeper(folder, number, mark)
     ends = (signal.SIGTERM, signal.SIGHUP)  # as Ctrl-C does: our processes are ended, and machine 1 is told
     before = [signal.signal(one, signal.default_int_handler) for one in ends]
     try:
-        stages = _stay(folder, recipe, number)
+        stages = _stay(folder, recipe, number, mark)
     finally:
+        keeper.kill()  # nothing is left for it: what we started is ended where it is waited for
+        keeper.wait()
         for one, handler in zip(ends, before, strict=True):
             signal.signal(one, handler)
     text = "The training of this run is done: machine 1 does the rest."
     return 0, {"run": folder.id, "machine": number, "stages": stages}, text
 
 
-def _stay(folder: RunFolder, recipe: Recipe, number: int) -> list[dict[str, Any]]:
+def _start_keeper(folder: RunFolder, number: int, mark: str) -> "subprocess.Popen[bytes]":
+    """What ends our processes when we are killed, and tells machine 1."""
+    module = [sys.executable, "-P", "-m", "pipeline.join_keeper"]
+    return subprocess.Popen([*module, str(folder.path), str(number), str(os.getpid()), mark],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+                            env=os.environ | stage_process.python_path())
+
+
+def _stay(folder: RunFolder, recipe: Recipe, number: int, mark: str) -> list[dict[str, Any]]:
     """Take part in every stage until the last is trained; gives what was taken part in."""
     done, stages = "", []
     last = "grpo" if recipe.grpo.enabled else "sft"
@@ -66,7 +80,7 @@ def _stay(folder: RunFolder, recipe: Recipe, number: int) -> list[dict[str, Any]
             time.sleep(machines.POLL_SECONDS)
             continue
         done = offer.id
-        status = _take_part(folder, recipe, offer, number)
+        status = _take_part(folder, recipe, offer, number, mark)
         stages.append({"stage": offer.stage, "attempt": offer.attempt, "status": status})
         _say(f"{offer.stage}, attempt {offer.attempt}: ended with status {status}. Waiting for machine 1.")
     return stages
@@ -97,11 +111,11 @@ def _other_versions(recipe: Recipe) -> list[str]:
     return found
 
 
-def _take_part(folder: RunFolder, recipe: Recipe, offer: Offer, number: int) -> int:
+def _take_part(folder: RunFolder, recipe: Recipe, offer: Offer, number: int, mark: str) -> int:
     """Run our processes of one stage; gives their exit status. They are ended when machine 1 goes without them."""
     _say(f"{offer.stage}, attempt {offer.attempt}: meeting at {offer.address}, port {offer.port}.")
     command = stage_process.command(folder, offer.stage, offer.attempt, offer.launcher(number))
-    environment = DEFAULTS | os.environ | stage_process.environment_for(recipe.model)
+    environment = DEFAULTS | os.environ | stage_process.environment_for(recipe.model) | {MARK: mark}
     status = LEFT
     machines.take(folder, number, offer)
     child = subprocess.Popen(command, env=environment, start_new_session=True)  # Ctrl-C reaches us alone
@@ -118,8 +132,7 @@ def _take_part(folder: RunFolder, recipe: Recipe, offer: Offer, number: int) -> 
         machines.leave(folder, number, offer, status)  # first: machine 1 sees the end of our processes at once
         if child.poll() is None:
             stage_process.end(child)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # what the launcher may have left
+        end_processes(mark)  # what the launcher may have left: its ranks have sessions of their own
     return status
 
 

@@ -33,8 +33,8 @@ def grace_seconds(folder: RunFolder) -> float:
     return min(max(GRACE_STEPS * median, SHORTEST_GRACE_SECONDS), LONGEST_GRACE_SECONDS)
 
 
-def end_processes(session: int, mark: str) -> int:
-    """Kill everything of a worker's process session, and everything that carries its mark; gives how many."""
+def end_processes(mark: str, session: int | None = None) -> int:
+    """Kill everything that carries a mark, and everything of a process session; gives how many."""
     import psutil
 
     ended = 0
@@ -61,12 +61,12 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
             if deadline is None and _stop_asked(home, folder):
                 deadline = now + grace_seconds(folder)
         if deadline is not None and now > deadline:
-            end_processes(worker, mark)
+            end_processes(mark, worker)
             run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
                              "Resume goes on from the last checkpoint.")
             break
         time.sleep(POLL_SECONDS)
-    end_processes(worker, mark)
+    end_processes(mark, worker)
     machines.withdraw(folder)
     run_queue.advance(home)
 

@@ -94,7 +94,7 @@ def take(folder: RunFolder, number: int, offer: Offer) -> None:
     cannot be written."""
     try:
         with _answer(folder, number, offer).open("x", encoding="utf-8") as file:
-            json.dump({"host": socket.gethostname()}, file)
+            json.dump(_who(os.getpid()), file)
     except FileExistsError as error:
         raise RunError(f"Machine {number} takes part already ({_read(_answer(folder, number, offer)).get('host')}): "
                        "give another --machine, or end the other command first.") from error
@@ -105,7 +105,14 @@ def take(folder: RunFolder, number: int, offer: Offer) -> None:
 def leave(folder: RunFolder, number: int, offer: Offer, status: int) -> None:
     """The processes of machine `number` have ended with this status."""
     with contextlib.suppress(OSError):
-        _write(_answer(folder, number, offer), {"host": socket.gethostname(), "status": status})
+        _write(_answer(folder, number, offer), _who(os.getpid()) | {"status": status})
+
+
+def leave_for(folder: RunFolder, number: int, join: int, status: int) -> None:
+    """Leave in place of the `join` with this pid, which is gone: the offer that it has taken and not left, if any."""
+    offer = offered(folder)
+    if offer and _read(_answer(folder, number, offer)) == _who(join):
+        leave(folder, number, offer, status)
 
 
 def own_address() -> str:
@@ -155,6 +162,10 @@ def _folder(folder: RunFolder) -> Path:
 
 def _answer(folder: RunFolder, number: int, offer: Offer) -> Path:
     return _folder(folder) / f"{offer.id}-{number}.json"
+
+
+def _who(join: int) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": join}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -200,15 +200,16 @@ def end(child: "subprocess.Popen[bytes]") -> None:
 
 def environment_for(model: ModelStep) -> dict[str, str]:
     """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
-    told = {"PYTHONPATH": _python_path(), "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false",
+    told = {**python_path(), "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     local = model.source == "tiny" or Path(model.source).is_dir()
     return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
 
 
-def _python_path() -> str:
+def python_path() -> dict[str, str]:
+    """PYTHONPATH with this project in front, for a child that may work in another folder."""
     here = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 if __name__ == "__main__":

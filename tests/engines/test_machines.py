@@ -1,23 +1,27 @@
 """Two machines that share a run: two launchers that know of each other only through the run's folder."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipeline import cli, machines, stage_process
+from pipeline import cli, machines, run_queue, stage_process
 from pipeline.errors import EngineError, RecipeError
 from pipeline.recipe import Provenance, Recipe
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader
 from pipeline.stages.grpo import grpo
 from pipeline.studio_home import StudioHome
+from tests.jobs.waiting import until
 
 TWO = {"model": {"machines": 2}, "sft": {"enabled": False}}
 
@@ -41,6 +45,8 @@ def second_machine(tmp_path):
     for process in started:
         process.terminate()
         process.wait(20)
+    for process in marked(tmp_path):
+        process.kill()
 
 
 def test_two_machines_share_a_step_stop_together_and_go_on(make_run, second_machine, tmp_path, monkeypatch):
@@ -78,6 +84,42 @@ def test_two_machines_share_a_step_stop_together_and_go_on(make_run, second_mach
     assert names == {"rng_state_0.pth", "rng_state_1.pth"} and run.folder.adapter("grpo").is_dir()
     assert not list((tmp_path / "mounted").rglob("studio.db")) and not (tmp_path / "person").exists()
     assert machines.offered(run.folder) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("victim", ["join", "launcher"])
+def test_a_killed_machine_leaves_no_process_and_machine_1_is_told(make_run, second_machine, tmp_path, monkeypatch,
+                                                                  victim):
+    """`kill -9` of `join`, or of the launcher that it waits for, as soon as the launcher has started its rank, which
+    has a process session of its own: the rank ends too, and machine 1 within seconds instead of at a timeout."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv(machines.ADDRESS, "127.0.0.1")
+    run = make_run(**TWO)
+    run.begin("grpo", 1)
+    joined = second_machine(run.folder)
+    seen = []
+
+    def kill():
+        seen.extend(until(lambda: found if len(found := marked(tmp_path)) > 1 else None))
+        (psutil.Process(joined.pid) if victim == "join" else min(seen, key=lambda p: p.create_time())).kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(EngineError, match=r"Machine 2 \(.+\) has left this stage \(status (137|-9)\)"):
+        grpo(run)
+    killer.join(5)
+    assert not psutil.wait_procs(seen, 10)[1]
+    assert joined.poll() == -signal.SIGKILL if victim == "join" else joined.poll() is None  # which waits for the next
+
+
+def marked(tmp_path):
+    """The processes that `join` has started for a run here, and theirs."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(run_queue.MARK, "").startswith(f"join|{tmp_path}"):
+                found.append(process)
+    return found
 
 
 def test_a_machine_that_leaves_ends_the_stage_with_words(make_run):
