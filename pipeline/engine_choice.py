@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Hardware
+from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Hardware, vllm_misfit
 from pipeline.recipe_steps import ModelStep
 
 COST = "transformers samples the answers, and a GRPO step takes several times as long"
@@ -129,6 +129,8 @@ def _no_vllm(model: ModelStep, hardware: Hardware, architecture: str) -> str:
         return f"vLLM is not installed (`{GPU_COMMAND}`)"
     if oldest < SMALLEST_CAPABILITY:
         return f"vLLM needs a GPU of compute capability 7.5 or newer, and this one has {oldest[0]}.{oldest[1]}"
+    if misfit := vllm_misfit(hardware):
+        return misfit
     if model.precision == "8bit":
         return "vLLM cannot follow an 8-bit base while it learns (16bit and 4bit it can)"
     if architecture and known and architecture not in known:

@@ -3,7 +3,18 @@
 import re
 
 from pipeline.engine_choice import COST
-from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Gpu, Hardware, unusable
+from pipeline.hardware import (
+    GPU_COMMAND,
+    NEWEST_CUDA,
+    SMALLEST_CAPABILITY,
+    Gpu,
+    Hardware,
+    needed_driver,
+    runs_cuda,
+    torch_cuda,
+    unusable,
+    vllm_misfit,
+)
 
 GPU_PACKAGES = {"vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7", "bitsandbytes": "0.50.2"}
 TORCH_OF_VLLM = "2.11.0"  # vLLM's kernels are compiled for exactly this one; all as in requirements-gpu.txt
@@ -32,7 +43,22 @@ def _package_problems(hardware: Hardware) -> list[str]:
         wrong["torch"] = (torch, TORCH_OF_VLLM)
     problems += [f"{name} {found} is installed, but {wanted} is what works with the rest: run `{GPU_COMMAND}`, then "
                  "start the app again." for name, (found, wanted) in wrong.items()]
+    able = any(gpu.capability >= SMALLEST_CAPABILITY for gpu in hardware.gpus)  # others run no vLLM anyway
+    if able and not wrong and (misfit := vllm_misfit(hardware)):
+        problems.append(f"{misfit}{_mend_misfit(hardware)}, then start the app again. Until then: {COST}.")
     return problems
+
+
+def _mend_misfit(hardware: Hardware) -> str:
+    """What brings torch and vLLM to the same CUDA. pip takes a package of the right version for the right one, whatever
+    it is built for: so it must go first."""
+    if torch_cuda(hardware) == NEWEST_CUDA:
+        return f": run `pip uninstall -y vllm` and `{GPU_COMMAND}`"
+    if runs_cuda(hardware, NEWEST_CUDA):
+        return f": run `pip uninstall -y torch torchvision torchaudio` and `{GPU_COMMAND}`"
+    return (f". This driver, {hardware.driver}, runs no CUDA {NEWEST_CUDA}: update it to {needed_driver(NEWEST_CUDA)} or "
+            f"newer and run `pip uninstall -y torch torchvision torchaudio` and `{GPU_COMMAND}`, or install vLLM's "
+            f"build for CUDA {torch_cuda(hardware)} (https://docs.vllm.ai has its address)")
 
 
 def _without(missing: list[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from pipeline import cuda_driver
+from pipeline import cuda_builds, cuda_driver
 from pipeline.cuda_driver import CudaAnswer
 
 GIB = 2**30
@@ -56,7 +56,7 @@ class Gpu:
 @dataclass(frozen=True)
 class Hardware:
     """A machine: its processors, memory, GPUs, driver and the installed packages (name → version). `cuda` is None where
-    CUDA could not be asked."""
+    CUDA could not be asked; `built_for` has the CUDA (major version) of those packages whose files tell it."""
 
     cpus: int
     memory_gib: float
@@ -66,6 +66,7 @@ class Hardware:
     driver_problem: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     cuda: CudaAnswer | None = None
+    built_for: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_gpu(self) -> bool:
@@ -89,7 +90,7 @@ def detect() -> Hardware:
     gpus, driver, problem = _gpus()
     total = min(memory.total, _container_limit() or memory.total)
     return Hardware(os.cpu_count() or 1, total / GIB, min(memory.available, total) / GIB, gpus, driver, problem,
-                    installed_packages(), cuda_driver.answer() if gpus else None)
+                    installed_packages(), *((cuda_driver.answer(), cuda_builds.installed()) if gpus else ()))
 
 
 @lru_cache(maxsize=1)
@@ -123,6 +124,8 @@ def torch_cuda(hardware: Hardware) -> int:
     version = hardware.packages.get("torch", "")
     if any(other in version for other in OTHER_BUILDS):
         return 0
+    if told := hardware.built_for.get("torch"):
+        return told
     named = re.search(r"\+cu(\d\d)", version)
     return int(named[1]) if named else NEWEST_CUDA
 
@@ -145,6 +148,31 @@ def unusable(hardware: Hardware) -> str:
                 f"{cuda} needs 7.5 (Turing) or newer: use a newer GPU, or a torch built for CUDA 12, which trains on "
                 f"this one without vLLM and Unsloth. {until}")
     return ""
+
+
+def needed_driver(cuda: int) -> int:
+    """The first number of the oldest driver that runs a CUDA of this major version."""
+    return SMALLEST_DRIVERS.get(cuda, SMALLEST_DRIVERS[NEWEST_CUDA])
+
+
+def runs_cuda(hardware: Hardware, cuda: int) -> bool:
+    """Whether CUDA of this major version runs here: what CUDA itself says, otherwise by the driver's number."""
+    if hardware.cuda is not None:
+        return hardware.cuda.version >= 1000 * cuda
+    major = (hardware.driver or "").split(".")[0]
+    return not major.isdigit() or int(major) >= needed_driver(cuda)
+
+
+def vllm_misfit(hardware: Hardware) -> str:
+    """Why the installed vLLM does not load beside the installed torch; empty where it does, or nobody can tell."""
+    version, torch, vllm = hardware.packages.get("vllm", ""), torch_cuda(hardware), hardware.built_for.get("vllm", 0)
+    for other, words in OTHER_BUILDS.items():
+        if other in version:
+            return f"The installed vLLM, {version}, is the {words}"
+    if not version or not torch or vllm in (0, torch):
+        return ""
+    return (f"The installed vLLM, {version}, is built for CUDA {vllm} and torch, {hardware.packages.get('torch', '')}, "
+            f"for CUDA {torch}, so that vLLM does not load")
 
 
 def usable(hardware: Hardware) -> Hardware:
@@ -177,16 +205,12 @@ def _broken_cuda(hardware: Hardware) -> str:
 
 
 def _old_driver(hardware: Hardware, cuda: int) -> str:
-    """Whether torch's CUDA is newer than what runs here: what CUDA itself says, otherwise by the driver's number."""
-    needed, major = SMALLEST_DRIVERS.get(cuda, SMALLEST_DRIVERS[NEWEST_CUDA]), (hardware.driver or "").split(".")[0]
-    if hardware.cuda is not None:
-        old, runs = hardware.cuda.version < 1000 * cuda, f" and runs CUDA {hardware.cuda.number} at most"
-    else:
-        old, runs = major.isdigit() and int(major) < needed, ""
-    if not old:
+    """Whether torch's CUDA is newer than what runs here, in words."""
+    if runs_cuda(hardware, cuda):
         return ""
-    return (f"The NVIDIA driver is {hardware.driver}{runs}; torch {hardware.packages.get('torch', '')} is built for "
-            f"CUDA {cuda}, which needs {needed} or newer: update the driver.")
+    most = f" and runs CUDA {hardware.cuda.number} at most" if hardware.cuda else ""
+    return (f"The NVIDIA driver is {hardware.driver}{most}; torch {hardware.packages.get('torch', '')} is built for "
+            f"CUDA {cuda}, which needs {needed_driver(cuda)} or newer: update the driver.")
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str | None, str | None]:
