@@ -56,8 +56,8 @@ def _mend_misfit(hardware: Hardware) -> str:
         return f": run `pip uninstall -y vllm` and `{GPU_COMMAND}`"
     if runs_cuda(hardware, NEWEST_CUDA):
         return f": run `pip uninstall -y torch torchvision torchaudio` and `{GPU_COMMAND}`"
-    return (f". This driver, {hardware.driver}, runs no CUDA {NEWEST_CUDA}: update it to {needed_driver(NEWEST_CUDA)} or "
-            f"newer and run `pip uninstall -y torch torchvision torchaudio` and `{GPU_COMMAND}`, or install vLLM's "
+    return (f". This driver, {hardware.driver}, runs no CUDA {NEWEST_CUDA}: update it to {needed_driver(NEWEST_CUDA)} "
+            f"or newer and run `pip uninstall -y torch torchvision torchaudio` and `{GPU_COMMAND}`, or install vLLM's "
             f"build for CUDA {torch_cuda(hardware)} (https://docs.vllm.ai has its address)")
 
 

@@ -82,7 +82,7 @@ TORCH = "run `pip uninstall -y torch torchvision torchaudio` and `pip install -r
 @pytest.mark.parametrize(("changes", "says"), [
     ({"packages": CU126}, "vLLM, 0.26.0, is built for CUDA 13 and torch, 2.11.0+cu126, for CUDA 12, so that vLLM does "
      f"not load: {TORCH}, then start"),
-    ({"packages": CU126, **OLD}, "not load. This driver, 570.211.01, runs no CUDA 13: update it to 580 or newer and run `pip"),
+    ({"packages": CU126, **OLD}, "not load. This driver, 570.211.01, runs no CUDA 13: update it to 580 or newer and"),
     ({"packages": CU126, **OLD}, "or install vLLM's build for CUDA 12"),
     ({"built_for": {"vllm": 13, "torch": 12}}, f"and torch, 2.11.0, for CUDA 12, so that vLLM does not load: {TORCH}"),
     ({"built_for": {"vllm": 12}}, "vLLM, 0.26.0, is built for CUDA 12 and torch, 2.11.0, for CUDA 13, so that vLLM "
