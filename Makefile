@@ -17,6 +17,7 @@ bench: ## the numbers of docs/benchmarks.md that a laptop can measure; raw resul
 	$(PYTHON) -m benchmarks.steps --path cpu --repeats 8 --steps 3 --skip 2 --out docs/results/steps_cpu.json
 	$(PYTHON) -m benchmarks.evaluation_speed --out docs/results/evaluation_cpu.json
 	$(PYTHON) -m benchmarks.rewards --out docs/results/rewards.json
+	$(PYTHON) -m benchmarks.answer_check --out docs/results/answer_check.json
 	$(PYTHON) -m benchmarks.data --out docs/results/data.json
 	$(PYTHON) -m benchmarks.sampler_weights --out docs/results/sampler_weights.json
 	$(PYTHON) -m benchmarks.statistics --out docs/results/statistics.json

@@ -14,6 +14,9 @@ second. Nothing else may use the machine meanwhile.
 With `--quickstart N`, in the first N rounds the plain script also runs as its quickstart has it: 8 answers at a time,
 accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is started first of all, so its start
 is the one with cold compile caches; with `--again` it is started once more at the end, with warm ones.
+
+Where vLLM samples, also printed and kept: how far it and the trainer are apart in each step, and what TRL multiplies
+each answer's loss with for that (the plain script's log, `sampling/importance_sampling_ratio/…`).
 """
 
 import argparse
@@ -21,6 +24,7 @@ import itertools
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,6 +51,8 @@ PATHS = {  # script, its options, what the recipe's model step says
     "unsloth": ("unsloth_grpo.py", ["--small-kernel"], {"engine": "unsloth"}),
 }
 
+DIFFERENCE = "policy/sampler_difference"  # our name of what TRL logs as sampling/sampling_logp_difference/mean
+
 
 def plain(args: argparse.Namespace, work: Path, name: str = "plain") -> Side:
     """The plain script, started; as `quickstart` with 8 answers at a time, as TRL's default has it."""
@@ -65,7 +71,7 @@ def plain(args: argparse.Namespace, work: Path, name: str = "plain") -> Side:
             return None
         found = json.loads(out.read_text())
         return Seen(found["ends"], [mean * args.batch for mean in found["mean_tokens"]],
-                    found["load_seconds"] + found["step_seconds"][0])
+                    found["load_seconds"] + found["step_seconds"][0], found["sampling"] or None)
 
     def processes() -> list[psutil.Process]:
         return [whole := psutil.Process(running.pid), *whole.children(recursive=True)]
@@ -101,7 +107,11 @@ def ours(args: argparse.Namespace, work: Path, name: str = "ours") -> Side:
         means = [row["value"] for row in reader.metric("completion/mean_tokens") if row["stage"] == "grpo"]
         ends = [row["time"] for row in reader.metric("time/step_seconds") if row["stage"] == "grpo"][:len(means)]
         began = [row["started"] for row in reader.stages() if row["name"] == "grpo"]
-        return Seen(ends, [mean * args.batch for mean in means], ends[0] - began[0]) if ends else None
+        apart = [row["value"] for row in reader.metric(DIFFERENCE)]
+        if not ends:
+            return None
+        return Seen(ends, [mean * args.batch for mean in means], ends[0] - began[0],
+                    {DIFFERENCE: apart} if apart else None)
 
     def problem() -> str | None:
         now = jobs.state(home, run_id)
@@ -157,6 +167,10 @@ def main() -> None:
     finally:
         for side in sides:
             side.end()
+    for name, told in result["sides"].items():
+        for key, values in (told.get("sampling") or {}).items():
+            print(f"{name}: {key} {statistics.mean(values):.3f} on average, {min(values):.3f} to {max(values):.3f} by "
+                  "step")
     for other, measures in result["ours_over"].items():
         for name, found in measures.items():
             print(f"{name}: ours / {other} = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to "

@@ -22,6 +22,7 @@ class Seen(NamedTuple):
     ends: list[float]  # Unix time of the end of each step
     tokens: list[float]  # of all answers of each step
     start_seconds: float  # from the start of its GRPO (plain: of its process) to the end of its first step
+    sampling: dict[str, list[float]] | None = None  # of each step: what it logs of vLLM against the trainer
 
 
 @dataclass
@@ -80,6 +81,17 @@ def ratio(ours: list[float], plain: list[float]) -> dict[str, float]:
     half = (stats.t.ppf(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
             if len(logs) > 1 else float("nan"))
     return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half), "pairs": len(logs)}
+
+
+def unpaired_ratio(several: list[float], one: list[float]) -> dict[str, float]:
+    """Ratio of the geometric means of measurements that share nothing, with its 95 % interval (Welch's t on their
+    logarithms: B. L. Welch 1947, https://doi.org/10.1093/biomet/34.1-2.28; needs two of each or more)."""
+    logs = [[math.log(value) for value in values] for values in (several, one)]
+    mean = statistics.mean(logs[0]) - statistics.mean(logs[1])
+    parts = [statistics.variance(values) / len(values) for values in logs]
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, logs, strict=True))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half)}
 
 
 def ratios(ours: Side, other: Side) -> dict[str, dict[str, float]]:

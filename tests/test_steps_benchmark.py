@@ -1,11 +1,16 @@
-"""The arithmetic behind the ratios of `make bench`: the runs themselves are not part of the suite."""
+"""The arithmetic behind the ratios of the benchmarks, and what they keep: the runs themselves are not in the suite."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
+from benchmarks import answer_check, several_gpus
+from benchmarks.plain.common import Clock
 from benchmarks.steps import HERE, PATHS
-from benchmarks.turns import Seen, Side, ratio, ratios, timing
+from benchmarks.turns import Seen, Side, ratio, ratios, timing, unpaired_ratio
+from pipeline.rewards.answers import same_answer, settle
 
 
 def test_the_step_in_which_a_side_waited_does_not_count() -> None:
@@ -38,6 +43,52 @@ def test_the_ratio_is_a_geometric_mean_with_students_interval() -> None:
     assert found["low"] * found["high"] == pytest.approx(1.0)
     same = ratio([3.0, 6.0, 9.0], [1.0, 2.0, 3.0])
     assert same["ratio"] == same["low"] == same["high"] == pytest.approx(3.0)
+
+
+def test_a_ratio_of_runs_that_share_nothing_has_welchs_interval() -> None:
+    """Logs 1 and 3 against -1 and 1: means 2 apart, each variance 2, so the error is sqrt(2/2 + 2/2) = sqrt 2, with
+    2² / (1² + 1²) = 2 degrees of freedom: half width 4.3027 · 1.4142."""
+    found = unpaired_ratio([math.e, math.e**3], [1 / math.e, math.e])
+    assert math.log(found["ratio"]) == pytest.approx(2.0)
+    assert math.log(found["high"]) == pytest.approx(2 + 4.3027 * math.sqrt(2), rel=1e-4)
+    assert math.log(found["low"]) == pytest.approx(2 - 4.3027 * math.sqrt(2), rel=1e-4)
+
+
+def test_the_ratio_of_two_gpus_in_the_docs_is_what_the_command_gives(tmp_path: Path) -> None:
+    """From the kept steps; and from outputs of the pipeline benchmark, whose first steps are left out: 100 tokens on
+    average times 256 answers in 2 s, against the same on each of two GPUs in 2.5 s, are 1.6 times as many."""
+    raw = json.loads((HERE.parent / "docs/results/gpu-several.json").read_text())
+    found = several_gpus.compared({gpus: raw[gpus] for gpus in "12"})["over"]["2 over 1"]
+    assert found == pytest.approx(raw["two_over_one"])
+    runs = {}
+    for gpus, seconds in ((1, 2.0), (2, 2.5)):
+        metrics = {"grpo: time/step_seconds": [[1, 60.0], [2, 9.0], [3, seconds], [4, seconds * 1.01], [5, 1.0]],
+                   "grpo: completion/mean_tokens": [[step, 100.0] for step in (1, 2, 3, 4)]}  # no word of the last one
+        file = tmp_path / f"{gpus}.json"
+        file.write_text(json.dumps({"metrics": metrics}))
+        runs[str(gpus)] = several_gpus.steps_of(file, gpus, 256, 2)
+    assert runs["2"] == {"seconds": [2.5, 2.525], "tokens": [51200.0, 51200.0]}
+    assert several_gpus.compared(runs)["over"]["2 over 1"]["ratio"] == pytest.approx(1.6)
+
+
+def test_what_trl_logs_of_vllm_against_the_trainer_is_kept_step_by_step(tmp_path: Path) -> None:
+    """Also the weights of whole answers; without vLLM there is nothing of it, and the raw output says so."""
+    with_vllm, without = Clock(tmp_path / "with.json", 0.0), Clock(tmp_path / "without.json", 0.0)
+    for weight in (0.5, 0.9):
+        with_vllm.on_log(None, None, None, {"completions/mean_length": 7.0, "loss": 0.1,
+                                            "sampling/importance_sampling_ratio/mean": weight})
+        without.on_log(None, None, None, {"completions/mean_length": 7.0})
+    found = json.loads((tmp_path / "with.json").read_text())
+    assert found["sampling"] == {"sampling/importance_sampling_ratio/mean": [0.5, 0.9]}
+    assert json.loads((tmp_path / "without.json").read_text())["sampling"] == {}
+
+
+def test_the_pairs_of_the_answer_check_need_mathematics_and_are_what_they_say() -> None:
+    """Two of each shape, one equal and one not, through math-verify's own process."""
+    made = list(answer_check.pairs(2))
+    assert len(made) == 2 * len(answer_check.SHAPES) and sum(pair.same for pair in made) == len(made) / 2
+    assert all(settle(pair.given, pair.reference) is None for pair in made)
+    assert [pair for pair in made if same_answer(pair.given, pair.reference) is not pair.same] == []
 
 
 def test_every_path_has_its_plain_script() -> None:

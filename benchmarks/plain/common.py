@@ -54,10 +54,12 @@ def answer_reward(completions, answer, **kwargs):
 
 
 class Clock(TrainerCallback):
-    """After each optimizer step writes its end (Unix time), its seconds and the mean tokens of its answers."""
+    """After each optimizer step writes its end (Unix time), its seconds, the mean tokens of its answers, and under
+    `sampling` whatever TRL logs of vLLM against the trainer: differences, and the weights of answers."""
 
     def __init__(self, path, started):
-        self.path, self.started, self.found = Path(path), started, {"ends": [], "step_seconds": [], "mean_tokens": []}
+        self.path, self.started = Path(path), started
+        self.found = {"ends": [], "step_seconds": [], "mean_tokens": [], "sampling": {}}
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.found["load_seconds"] = time.time() - self.started
@@ -73,6 +75,8 @@ class Clock(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "completions/mean_length" in logs:
             self.found["mean_tokens"].append(logs["completions/mean_length"])
+            for key in (key for key in logs if key.startswith("sampling/")):
+                self.found["sampling"].setdefault(key, []).append(logs[key])
             self.save()
 
     def save(self, **more):
