@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.steps import HERE, demo_rows
 from pipeline.engines.loading import adapter_layers, quantisation
-from pipeline.engines.vllm_weights import CORRECTION, exact_sampling
+from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
 
 
 class Apart(TrainerCallback):
@@ -76,7 +76,8 @@ def _trainer(args: argparse.Namespace) -> GRPOTrainer:
         vllm_max_model_length=args.max_length, vllm_gpu_memory_utilization=args.vllm_share, use_cpu=not on_gpu,
         bf16=True, per_device_train_batch_size=args.batch, num_generations=8, max_completion_length=args.max_tokens,
         temperature=1.3, learning_rate=args.rate, lr_scheduler_type="constant", warmup_steps=0, logging_steps=1,
-        report_to="none", save_strategy="no", disable_tqdm=True, seed=1, **CORRECTION)
+        report_to="none", save_strategy="no", disable_tqdm=True, seed=1, **CORRECTION,
+        generation_kwargs=ONLY_TOKENS if args.way == "app" else None)
     way = nullcontext() if args.way == "trl" else exact_sampling("4bit" if args.adapter else args.precision)
     with way:
         return GRPOTrainer(

@@ -35,7 +35,7 @@ from typing import Any
 import psutil
 
 from benchmarks.runs import processes_of
-from benchmarks.turns import Seen, Side, ratios
+from benchmarks.turns import Seen, Side, TimeUp, ratios
 from pipeline import jobs
 from pipeline.dataset.prepare import read_part
 from pipeline.recipe import Recipe
@@ -110,8 +110,10 @@ def ours(args: argparse.Namespace, work: Path, name: str = "ours") -> Side:
         apart = [row["value"] for row in reader.metric(DIFFERENCE)]
         if not ends:
             return None
+        split = {part: [row["value"] for row in reader.metric(f"time/{part}_seconds") if row["stage"] == "grpo"]
+                 for part in ("generate", "score", "learn")}
         return Seen(ends, [mean * args.batch for mean in means], ends[0] - began[0],
-                    {DIFFERENCE: apart} if apart else None)
+                    {DIFFERENCE: apart} if apart else None, split)
 
     def problem() -> str | None:
         now = jobs.state(home, run_id)
@@ -164,14 +166,19 @@ def main() -> None:
                 print(f"round {number + 1}, {side.name}: " + _words(side.rounds[-1]), flush=True)
             result |= _found(sides)
             _write(args, result)
+    except TimeUp as words:
+        print(words, flush=True)
     finally:
         for side in sides:
             side.end()
     for name, told in result["sides"].items():
+        if told.get("split"):
+            print(f"{name}: " + ", ".join(f"{part} {statistics.median(values):.3f} s"
+                                          for part, values in told["split"].items() if values) + " (medians)")
         for key, values in (told.get("sampling") or {}).items():
             print(f"{name}: {key} {statistics.mean(values):.3f} on average, {min(values):.3f} to {max(values):.3f} by "
                   "step")
-    for other, measures in result["ours_over"].items():
+    for other, measures in result.get("ours_over", {}).items():
         for name, found in measures.items():
             print(f"{name}: ours / {other} = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to "
                   f"{found['high']:.3f}")

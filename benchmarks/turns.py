@@ -16,6 +16,10 @@ from scipy import stats
 MEASURES = ("step_seconds", "tokens_per_second")
 
 
+class TimeUp(SystemExit):
+    """The time for everything is over; rounds that are whole count."""
+
+
 class Seen(NamedTuple):
     """What a side has done so far."""
 
@@ -23,6 +27,7 @@ class Seen(NamedTuple):
     tokens: list[float]  # of all answers of each step
     start_seconds: float  # from the start of its GRPO (plain: of its process) to the end of its first step
     sampling: dict[str, list[float]] | None = None  # of each step: what it logs of vLLM against the trainer
+    split: dict[str, list[float]] | None = None  # of each step: the seconds of its parts
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Side:
             if (why := self.problem()) is not None:
                 raise SystemExit(f"{self.name}: {why}")
             if time.monotonic() > deadline:
-                raise SystemExit(f"{self.name} did not reach step {steps} in time")
+                raise TimeUp(f"{self.name} did not reach step {steps} in time")
             time.sleep(0.1)
         return seen
 

@@ -42,7 +42,7 @@ from pipeline.engines.merging import merge_adapter
 from pipeline.engines.recording import RecordGroups, Watch
 from pipeline.engines.sampling import TransformersGenerator
 from pipeline.engines.vllm_sampling import VllmGenerator
-from pipeline.engines.vllm_weights import CORRECTION, exact_sampling
+from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
 from pipeline.errors import DatasetError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped
@@ -194,7 +194,8 @@ def grpo_config(run: Run, rewards: RewardSet, **more: Any) -> GRPOConfig:
     evaluates = grpo.eval_every > 0
     vllm = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": recipe.model.max_length,
             "vllm_gpu_memory_utilization": recipe.model.gpu_memory_share,
-            "vllm_enable_sleep_mode": recipe.model.vllm_sleep, **CORRECTION} if uses_vllm(run) else {"use_vllm": False}
+            "vllm_enable_sleep_mode": recipe.model.vllm_sleep, "generation_kwargs": ONLY_TOKENS,
+            **CORRECTION} if uses_vllm(run) else {"use_vllm": False}
     return GRPOConfig(
         learning_rate=grpo.learning_rate, max_steps=grpo.steps, per_device_train_batch_size=grpo.batch_size,
         gradient_accumulation_steps=grpo.accumulation, num_generations=grpo.num_generations,

@@ -88,7 +88,8 @@ class VllmGenerator:
         from vllm import SamplingParams
 
         settings = SamplingParams(n=sampling.samples, temperature=sampling.temperature, top_p=sampling.top_p,
-                                  top_k=sampling.top_k, max_tokens=sampling.max_completion_tokens, seed=sampling.seed)
+                                  top_k=sampling.top_k, max_tokens=sampling.max_completion_tokens, seed=sampling.seed,
+                                  detokenize=False)  # the text is made of the whole answer below
         answers: list[list[Sample]] = []
         width = max(1, AT_ONCE // sampling.samples)
         for first in range(0, len(prompts), width):
@@ -106,6 +107,18 @@ class VllmGenerator:
         from vllm.lora.request import LoRARequest
 
         return LoRARequest("adapter", 1, str(self._adapter))
+
+
+def look_at_models_here() -> None:
+    """Let vLLM look at a model's class in this process.
+
+    It starts Python and imports itself once more for that, so that CUDA is not started here: 8 to 22 seconds before
+    the first run of a model class. A trainer has started CUDA already.
+    """
+    from vllm.model_executor.models import registry
+
+    if hasattr(registry, "_run_in_subprocess"):
+        registry._run_in_subprocess = lambda look: look()
 
 
 def told_cause(log: Path | None, seen: int) -> str:

@@ -97,6 +97,7 @@ def test_tokens_not_answers_are_weighted_for_the_difference_to_vllm(
     config = trl.grpo_config(make_run(), SimpleNamespace(labels=["right"], weights={"right": 1.0}))
     assert config.vllm_importance_sampling_correction and config.vllm_importance_sampling_mode == "token_truncate"
     assert (config.vllm_importance_sampling_clip_min, config.vllm_importance_sampling_clip_max) == (None, 2.0)
+    assert config.generation_kwargs == {"detokenize": False}
 
 
 def test_vllm_gets_the_folder_of_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,10 @@ def test_every_step_has_an_adapter_of_its_own_in_the_requests(monkeypatch: pytes
                         SimpleNamespace(LoRARequest=lambda name, number, path: (name, number, path)))
     made = AdapterRequests.__new__(AdapterRequests)
     made.model, made.enable_sleep_mode = learnt(torch.float32, 1e-2), True
+    registry = SimpleNamespace(_run_in_subprocess=None)
+    monkeypatch.setitem(__import__("sys").modules, "vllm.model_executor.models", SimpleNamespace(registry=registry))
     made._init_vllm()
+    assert registry._run_in_subprocess(lambda: "looked at here") == "looked at here"
     assert generation.LLM is Llm
     assert made.llm.options["enable_lora"] and made.llm.options["max_lora_rank"] == 8
     for step in (1, 2):
