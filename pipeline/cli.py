@@ -37,10 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         code, document, text = 2, {"error": str(error)}, ""
         print(f"Error: {error}", file=sys.stderr)
     except (OSError, sqlite3.Error) as error:
-        if not is_disk_full(error):
-            raise
-        code, document, text = 1, {"error": DISK_FULL}, ""
-        print(f"Error: {DISK_FULL}", file=sys.stderr)
+        words = DISK_FULL if is_disk_full(error) else _in_words(error)
+        code, document, text = 1, {"error": words}, ""
+        print(f"Error: {words}", file=sys.stderr)
     except KeyboardInterrupt:
         code, document, text = 1, {"error": "Interrupted."}, ""
         print("Interrupted.", file=sys.stderr)
@@ -53,6 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
     return code
+
+
+def _in_words(error: OSError | sqlite3.Error) -> str:
+    """What the system refused, of which file, and what to look at. Raises what names no file: that is our fault."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return (f"{str(error.filename)!r} cannot be used ({error.strerror}): see whether it is there, is a file where "
+                "it should be one, and may be read and written, then give the command again.")
+    raise error
 
 
 def _open_home(options: argparse.Namespace) -> None:

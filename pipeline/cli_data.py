@@ -102,13 +102,18 @@ def evaluate(options: argparse.Namespace) -> Outcome:
     request = {key: value for key, value in wanted.items() if value is not None}
     if options.data:
         request["benchmarks"] = [whole_path(options.data, BENCHMARKS)]
+    if options.run and options.model:
+        raise RecipeError("Say what to evaluate: a run or --model, not both.")
     if options.run:
         if options.models:
             request["models"] = options.models.split(",")
+        EvaluationRequest.of(home.run(options.run).recipe(), request)  # raises in words
         jobs.submit(home, "evaluate", options.run, request=request)
         return cli_runs.finish_job(home, options.run, options.data and whole_path(options.data, BENCHMARKS))
     if not options.model or not options.data:
         raise RecipeError("Say what to evaluate: a run, or --model FOLDER together with --data FILE.")
+    if options.models:
+        raise RecipeError("--models names models of a run: give the run too, or leave it out.")
     values = {k: request[k] for k in EvaluateStep.model_fields if k in request} | {"enabled": True, "models": ["base"]}
     recipe = Recipe.parse({
         "name": f"Evaluation of {Path(options.model).name}"[:100], "model": {"source": options.model},

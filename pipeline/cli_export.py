@@ -29,7 +29,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def run_export(options: argparse.Namespace) -> Outcome:
     """Write what was asked for; names and sizes as JSON. Raises RunError, EngineError in words."""
     folder = options.home.run(options.run)
-    stage = options.stage or next(iter(export.exportable(folder)), None)
+    stage = options.stage or next((stage for stage in export.STAGES if folder.model(stage).is_dir()), None)
     if stage is None:
         raise RunError(f"Run {options.run} has no trained model to export yet: finish SFT or GRPO first.")
     unknown = [what for what in options.what if what not in KINDS]
@@ -41,7 +41,7 @@ def run_export(options: argparse.Namespace) -> Outcome:
                                                           for p in paths}}
     lines = [str(path) for path in paths]
     if options.check_merge:
-        check = export.run_check("merge", str(folder.path), stage)
+        check = export.merge_check(folder, stage)
         document["merge_check"] = vars(check)
         lines.append(check.sentence)
     if options.hub:

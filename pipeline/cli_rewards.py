@@ -20,6 +20,8 @@ def dry_run(options: argparse.Namespace) -> Outcome:
 
     Without a recipe it is the demo's.
     """
+    from pipeline.stages.dry_run import DryRunRequest
+
     home = options.home
     recipe = Recipe.load(options.recipe) if options.recipe else demo_recipe(1)
     request: dict[str, Any] = {"prompts": options.prompts}
@@ -27,6 +29,7 @@ def dry_run(options: argparse.Namespace) -> Outcome:
         request["model"] = f"{home.run(options.sft_run).id}/sft"
     elif options.model:
         request["model"] = whole_path(options.model, MODELS)
+    DryRunRequest.of(request)  # raises in words
     run_id = jobs.submit(home, "dry_run", recipe=recipe, request=request)
     now = follow(home, run_id)
     report = RunReader(home.run(run_id)).status().get("dry_run")

@@ -20,6 +20,7 @@ def demo(options: argparse.Namespace) -> Outcome:
     """`demo [--seed N]`."""
     from pipeline.demo import demo_recipe
 
+    Recipe.parse({"seed": options.seed})  # raises in words
     return _start_and_follow(options.home, demo_recipe(options.seed))
 
 

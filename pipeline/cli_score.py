@@ -59,7 +59,8 @@ def read_rows(file: Path) -> Iterable[dict[str, Any]]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"Cannot read {str(file)!r}: {error}.") from error
+        raise DatasetError(f"Cannot read {str(file)!r}: {error}. Give a text file (UTF-8) with one JSON object a line, "
+                           "each with `completion` and `answer`.") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -83,7 +84,8 @@ def rewards_from(file: str | None) -> RewardsStep:
     try:
         values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"Cannot read the rewards {file!r}: {error}.") from error
+        raise RecipeError(f"Cannot read the rewards {file!r}: {error}. Give a YAML file: the `rewards` of a recipe, a "
+                          "whole recipe, or a list of functions.") from error
     if isinstance(values, list):
         values = {"functions": values}
     if isinstance(values, dict) and "rewards" in values:

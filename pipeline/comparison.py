@@ -128,6 +128,9 @@ def benchmarks(folder: RunFolder) -> list[str]:
 def answered(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
     """As `load`. Raises RunError when the run has no answers."""
     rows, expected = load(folder, benchmark)
+    if not rows and (others := benchmarks(folder)):
+        raise RunError(f"Run {folder.id} has no answers to {benchmark!r}, only to {', '.join(others)}: choose one of "
+                       f"these, or run `python -m pipeline evaluate {folder.id} --data {benchmark}`.")
     if not rows:
         raise RunError(f"Run {folder.id} has no evaluation yet: finish it, or run "
                        f"`python -m pipeline evaluate {folder.id}`.")

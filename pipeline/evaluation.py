@@ -81,7 +81,8 @@ def _contender(folder: RunFolder, recipe: Recipe, name: str, precision: str) -> 
         if not getattr(recipe, name).enabled:
             return f"This run has no {name.upper()} model: its recipe switches {name.upper()} off."
         if not (folder.model(name) / "config.json").exists():
-            return f"The {name.upper()} model is not there yet: {folder.model(name)} is missing."
+            return (f"The {name.upper()} model is not there yet: {folder.model(name)} is missing. Finish that stage, "
+                    "or choose another model.")
         return Contender(name, str(folder.model(name)), precision)
     stage, _, checkpoint = name.partition("/")
     if stage in TRAINED and checkpoint.startswith("checkpoint-") and "/" not in checkpoint:

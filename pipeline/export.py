@@ -12,8 +12,9 @@ from pipeline.disk import room_problem
 from pipeline.errors import RunError
 from pipeline.export_gguf import Format, write_gguf
 from pipeline.export_script import script
-from pipeline.export_weights import weight_files
+from pipeline.export_weights import AGAIN, check_whole, weight_files
 from pipeline.merge_check import Check, run_check
+from pipeline.model_files import refuse_without_tokenizer
 from pipeline.run_folder import RunFolder
 
 STAGES = {"grpo": "GRPO", "sft": "SFT"}
@@ -49,9 +50,11 @@ def text_file(folder: RunFolder, name: str, text: str) -> Path:
 
 
 def model_files(folder: RunFolder, stage: str) -> list[Path]:
-    """The files of a merged model that belong in an export. Raises RunError when there is no such model."""
+    """The files of a merged model that belong in an export. Raises RunError when there is no such model, EngineError
+    when a part of it is missing or damaged."""
     model = _model(folder, stage)
-    weight_files(model)
+    check_whole(weight_files(model))
+    refuse_without_tokenizer(str(model), [path.name for path in model.iterdir()])
     return sorted(p for p in model.iterdir() if p.is_file() and p.name not in ("merged.json", "README.md"))
 
 
@@ -60,6 +63,7 @@ def adapter_zip(folder: RunFolder, stage: str, card: str = "") -> Path:
     adapter = folder.adapter(stage)
     if not (adapter / "adapter_config.json").is_file():
         raise RunError(f"This run has no {STAGES.get(stage, stage)} adapter: train that stage first.")
+    check_whole([adapter / "adapter_model.safetensors"])
     files = [p for p in sorted(adapter.iterdir()) if p.is_file() and p.name not in ("README.md", "adapter_config.json")]
     texts = {"adapter_config.json": adapter_config(folder, stage)} | ({"README.md": card} if card else {})
     return _zip(exports(folder) / f"{stage}-adapter.zip", files, texts)
@@ -111,7 +115,20 @@ def gguf_file(folder: RunFolder, stage: str, kind: Format, progress: Progress = 
     return out, result
 
 
+def merge_check(folder: RunFolder, stage: str) -> Check:
+    """Compare the merged model with its adapter, in a process of its own. Raises RunError, EngineError when one of them
+    is missing or damaged."""
+    model_files(folder, stage)
+    if not (folder.adapter(stage) / "adapter_config.json").is_file():
+        raise RunError(f"This run has no {STAGES.get(stage, stage)} adapter to compare its model with.")
+    check_whole([folder.adapter(stage) / "adapter_model.safetensors"])
+    return run_check("merge", str(folder.path), stage)
+
+
 def _model(folder: RunFolder, stage: str) -> Path:
+    if stage not in exportable(folder) and folder.model(stage).is_dir():
+        raise RunError(f"The merged {STAGES.get(stage, stage)} model is not whole: {folder.model(stage)} has no "
+                       f"config.json. {AGAIN}")
     if stage not in exportable(folder):
         raise RunError(f"This run has no merged {STAGES.get(stage, stage)} model yet: finish that stage first.")
     return folder.model(stage)

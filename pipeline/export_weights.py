@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,14 @@ from pipeline.errors import EngineError
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8", "I64": "<i8", "I32": "<i4", "I16": "<i2",
           "I8": "i1", "U8": "u1", "BOOL": "?"}
+
+AGAIN = "Copy or download it again, or train again."  # a merged folder appears whole, so somebody has copied half of it
+
+
+def check_whole(files: Iterable[Path]) -> None:
+    """Read the headers of weights and compare them with the sizes. Raises EngineError for a damaged file."""
+    for file in files:
+        _header(file)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -23,7 +31,7 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         raise EngineError(f"The model in {str(folder)!r} is incomplete: {', '.join(missing) or 'no *.safetensors'} is "
-                          "missing. Merge it again.")
+                          f"missing. {AGAIN}")
     return files
 
 
@@ -43,17 +51,21 @@ def tensors(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _header(file: Path) -> tuple[dict[str, dict], int]:
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with file.open("rb") as stream:
             length = struct.unpack("<Q", stream.read(8))[0]
-            header = json.loads(stream.read(length))
-    except (struct.error, ValueError, MemoryError, OverflowError) as error:
-        raise EngineError(f"{file.name} is not a safetensors file: {error}. Merge or download it again.") from error
-    header.pop("__metadata__", None)
-    expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            if length > size:
+                raise ValueError(f"its header claims {length:,} of {size:,} bytes")
+            header = dict(json.loads(stream.read(length)))
+        header.pop("__metadata__", None)
+        expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except OSError as error:
+        raise EngineError(f"{file} cannot be read ({error.strerror}). {AGAIN}") from error
+    except (struct.error, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise EngineError(f"{file.name} is not a safetensors file: {error}. {AGAIN}") from error
     if size != expected:
-        raise EngineError(f"{file.name} is truncated: {size:,} of {expected:,} bytes. Merge or download it again.")
+        raise EngineError(f"{file.name} is truncated: {size:,} of {expected:,} bytes. {AGAIN}")
     return header, 8 + length
 
 

@@ -57,7 +57,8 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
         half.rename(folder.path)
     except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
-        raise RunError(f"The run's folder could not be made: {error}.") from error
+        raise RunError(f"The run's folder could not be made: {error}. See whether {home.runs_dir} may be "
+                       "written.") from error
     home.add_run(run_id, recipe.name, kind, recipe.parent.run if recipe.parent else None)
     run_queue.put(home, run_id, kind, request)
     run_queue.advance(home)

@@ -218,16 +218,19 @@ class RunReader:
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Rows of a SELECT as dicts; none while there is no store. Raises RunError when it is damaged."""
-        if not self.folder.database.exists():
-            return []
         try:
+            if not self.folder.database.exists():
+                return []
             return select(self.folder.database, sql, parameters)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             if "no such table" in str(error):
                 return []
-            raise RunError(f"The records of run {self.folder.id} cannot be read: {error}.") from error
+            raise RunError(f"The records of run {self.folder.id} cannot be read: {error}. See whether the "
+                           f"disk is there and {self.folder.database} is a file that may be read.") from error
         except sqlite3.DatabaseError as error:
-            raise RunError(f"The records of run {self.folder.id} are damaged: {error}.") from error
+            raise RunError(f"The records of run {self.folder.id} are damaged: {error}. Copy "
+                           f"{self.folder.database} again from where the run came, or delete the run; its models are "
+                           f"in {self.folder.path / 'models'}.") from error
 
     def status(self) -> dict[str, Any]:
         """The worker's own words: state, stage, heartbeat, pid, … See `jobs.state` for whether it is alive."""

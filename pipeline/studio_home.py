@@ -150,8 +150,9 @@ class StudioHome:
         rows = self.read("SELECT * FROM runs ORDER BY created DESC, id DESC")
         known = {row["id"] for row in rows}
         if not deleted:
-            found = [path for path in self.runs_dir.iterdir()
-                     if RUN_ID.fullmatch(path.name) and (path / "recipe.yaml").is_file()]
+            found = [path for path in self.runs_dir.iterdir()  # one that may not be read hides no other
+                     if RUN_ID.fullmatch(path.name) and os.path.isfile(path / "recipe.yaml")
+                     and os.access(path / "recipe.yaml", os.R_OK)]
             for path in found:
                 if path.name not in known:
                     self.adopt(path.name)

@@ -7,10 +7,9 @@ from typing import Any
 import gradio as gr
 
 from pipeline import export
-from pipeline.errors import RunError
+from pipeline.errors import RunError, StudioError
 from pipeline.export_card import card, public_recipe
 from pipeline.export_script import script
-from pipeline.merge_check import run_check
 from pipeline.run_folder import RunFolder
 from pipeline.studio_home import StudioHome
 from pipeline.tags import scheme_of, system_prompt
@@ -119,7 +118,7 @@ def _gguf(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> st
 
 def _check(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     progress(0.1, "Answering 100 questions with the adapter and with the merged model")
-    return run_check("merge", str(folder.path), stage).sentence
+    return export.merge_check(folder, stage).sentence
 
 
 def _refresh(home: StudioHome, run: str) -> list[Any]:
@@ -130,15 +129,18 @@ def _refresh(home: StudioHome, run: str) -> list[Any]:
     stages = export.exportable(folder) if folder else []
     if folder is None or not stages:
         return [notice(NOTHING), gr.update(visible=False), gr.update(choices=[], value=None), None, "", ""]
-    choices = [(f"{export.STAGES[s]} ({_megabytes(folder, s):.1f} MB)", s) for s in stages]
+    choices = [(f"{export.STAGES[s]} ({_size(folder, s)})", s) for s in stages]
     name = escape(folder.recipe().name)
     return [f"<div class='cmp'><p><b>{name}</b>: choose a model and what to take away.</p></div>",
             gr.update(visible=True), gr.update(choices=choices, value=stages[0]),
             [str(p) for p in export.existing(folder)] or None, "", _usage(folder, stages[0])]
 
 
-def _megabytes(folder: RunFolder, stage: str) -> float:
-    return sum(p.stat().st_size for p in export.model_files(folder, stage)) / 1e6
+def _size(folder: RunFolder, stage: str) -> str:
+    try:
+        return f"{sum(p.stat().st_size for p in export.model_files(folder, stage)) / 1e6:.1f} MB"
+    except StudioError:  # the buttons say what is wrong with it
+        return "not whole"
 
 
 def _usage(folder: RunFolder, stage: str | None) -> str:

@@ -13,6 +13,7 @@ import math
 import random
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,20 @@ class DryRunRequest(BaseModel):
         description="Empty takes the recipe's answers per question.")
     rehearse: bool = Field(True, title="Measure training", description="Train a few steps to know their time.")
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> "DryRunRequest":
+        """The request of these values. Raises RunError in words."""
+        try:
+            return cls.model_validate(dict(values or {}))
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (it is {e['input']!r})" for e in error.errors())
+            raise RunError(f"The dry run cannot be done as asked. {'; '.join(problems)}.") from error
+
 
 @in_own_process_on_gpu
 def dry_run(run: Run) -> None:
     """Do the dry run of the recipe. Raises Stopped, StudioError."""
-    dry_run_with(run, _request(run), _engine(run))
+    dry_run_with(run, DryRunRequest.of(run.request), _engine(run))
 
 
 def dry_run_with(run: Run, request: DryRunRequest, engine: Engine) -> DryReport:
@@ -92,13 +102,6 @@ def dry_run_with(run: Run, request: DryRunRequest, engine: Engine) -> DryReport:
     report = dry_report(groups, rewards.weights, grpo, model=words, formatted=_formatted(groups, scheme), times=times)
     _tell(run, report)
     return report
-
-
-def _request(run: Run) -> DryRunRequest:
-    try:
-        return DryRunRequest.model_validate(dict(run.request or {}))
-    except ValidationError as error:
-        raise RunError(f"The dry run cannot be done as asked: {error.errors()[0]['msg']}.") from error
 
 
 def _engine(run: Run) -> Engine:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def finished(tmp_path):
         shutil.copytree(TINY, folder.model(stage))
         (folder.model(stage) / "merged.json").write_text('{"base": "/home/me/secret"}')
         folder.adapter(stage).mkdir(parents=True)
-        (folder.adapter(stage) / "adapter_model.safetensors").write_bytes(b"adapter of " + stage.encode())
+        header = json.dumps({"__metadata__": {"stage": stage}}).encode()
+        (folder.adapter(stage) / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         config = {"base_model_name_or_path": "/home/me/secret", "r": 16}
         (folder.adapter(stage) / "adapter_config.json").write_text(json.dumps(config))
         (folder.adapter(stage) / "README.md").write_text("base_model: /home/me/secret")
