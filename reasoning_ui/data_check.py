@@ -55,9 +55,9 @@ class CheckSection:
             self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
                                     elem_id=f"split-{name}", min_width=140)
                           for name, field in Split.model_fields.items()]
-        field = DataStep.model_fields["grpo_longest"]
-        self.longest = gr.Textbox(label=f"{field.title} (optional)", placeholder="all", info=field.description,
-                                  elem_id="grpo-longest", max_length=7)
+        self.longest = gr.Textbox(label="Longest solution for GRPO (tokens, optional)", placeholder="all",
+                                  info=DataStep.model_fields["grpo_longest"].description, elem_id="grpo-longest",
+                                  max_length=7)
         self.test = gr.Textbox(label="Separate test data (optional)", placeholder="gsm8k, a file, or owner/name",
                                info=DataStep.model_fields["test_source"].description, elem_id="test-source")
         with gr.Row():

@@ -7,15 +7,9 @@ that was imported earlier stays unpatched without a word. Each stage therefore r
 
 import os
 
-from pipeline.hardware import detect
-
 # Log-probabilities chunk by chunk with a small compiled kernel. Without it Unsloth compiles one function that is
 # unrolled over all chunks, and the first step takes minutes.
 os.environ.setdefault("UNSLOTH_GRPO_LOGPROB_RECOMPUTE", "1")
-# Unsloth switches FlashInfer's sampler on where it finds nvcc, and vLLM then compiles it while it loads. Up to Hopper
-# attention does not use FlashInfer; on newer GPUs it does.
-if (gpus := detect().gpus) and max(gpu.capability for gpu in gpus) < (10, 0):
-    os.environ.setdefault("UNSLOTH_VLLM_NO_FLASHINFER", "1")
 
 import unsloth  # noqa: I001  must be the first of the training libraries
 from unsloth import FastLanguageModel
@@ -42,7 +36,7 @@ from pipeline.engines.trl import (
     uses_vllm,
     validation_rows,
 )
-from pipeline.engines.vllm_sampling import look_at_models_here, vllm_rank
+from pipeline.engines.vllm_sampling import start_sooner, vllm_rank
 from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run
@@ -90,7 +84,7 @@ class UnslothEngine(TrlEngine):
             run.event("info", "SFT trains on the base in 16 bit: vLLM makes fp8 while it loads, and SFT needs no vLLM.")
         set_seed(run.recipe.seed)
         if sampling:
-            look_at_models_here()
+            start_sooner()
         options: dict[str, Any] = {"fast_inference": True, "max_lora_rank": vllm_rank(lora.rank),
                                    "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
         try:

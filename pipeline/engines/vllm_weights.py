@@ -18,7 +18,7 @@ from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 
 from pipeline.engines.rounding import DROPPED_BITS, stochastic
-from pipeline.engines.vllm_sampling import look_at_models_here, vllm_rank
+from pipeline.engines.vllm_sampling import start_sooner, vllm_rank
 
 # vLLM and the trainer never agree on a token's probability to the last digit. Each token is weighted by their ratio, at
 # most 2 (https://fengyao.notion.site/off-policy-rl). TRL's default multiplies the ratios of a whole answer and drops
@@ -46,7 +46,7 @@ class SummedWeights(vllm_generation.VLLMGeneration):
     """Gives vLLM the sums of a 16-bit base and its adapter."""
 
     def _init_vllm(self) -> None:
-        look_at_models_here()
+        start_sooner()
         super()._init_vllm()
 
     def _iter_named_params(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -58,7 +58,7 @@ class AdapterRequests(vllm_generation.VLLMGeneration):
     """Gives vLLM the adapter after every step, as a new one, and names it in every request."""
 
     def _init_vllm(self) -> None:
-        look_at_models_here()
+        start_sooner()
         self._adapter = tempfile.TemporaryDirectory(prefix="adapter-")
         self._version = 0
         rank = max(config.r for config in self.model.peft_config.values())

@@ -142,8 +142,12 @@ def test_every_step_has_an_adapter_of_its_own_in_the_requests(monkeypatch: pytes
     made.model, made.enable_sleep_mode = learnt(torch.float32, 1e-2), True
     registry = SimpleNamespace(_run_in_subprocess=None)
     monkeypatch.setitem(__import__("sys").modules, "vllm.model_executor.models", SimpleNamespace(registry=registry))
+    switches = {"VLLM_USE_FLASHINFER_SAMPLER": lambda: True}
+    monkeypatch.setitem(__import__("sys").modules, "vllm",
+                        SimpleNamespace(envs=SimpleNamespace(environment_variables=switches)))
     made._init_vllm()
     assert registry._run_in_subprocess(lambda: "looked at here") == "looked at here"
+    assert not switches["VLLM_USE_FLASHINFER_SAMPLER"]()
     assert generation.LLM is Llm
     assert made.llm.options["enable_lora"] and made.llm.options["max_lora_rank"] == 8
     for step in (1, 2):
