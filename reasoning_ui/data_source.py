@@ -18,7 +18,7 @@ def build_source(shared: Shared) -> None:
     """Built-in sets, an upload, pasted rows, the Hub, Reasoning Gym, and a file of this machine (not on a Space)."""
     gr.Markdown("### 1. Choose the questions\nEach row needs a question and its right answer; a worked solution helps. "
                 "Nothing leaves this machine.")
-    with gr.Tabs(elem_id="data-sources"):
+    with gr.Tabs(elem_id="data-sources", overflow_behavior="wrap"):
         with gr.Tab("Ready-made"), gr.Row(elem_id="data-built-in"):
             for name, known in DATASETS.items():
                 with gr.Column(min_width=140, elem_classes="rs-step"):

@@ -30,7 +30,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = sorted(ASSETS.glob("*.css"))
 TAB_CHOSEN = """<script>
 document.addEventListener("click", event => {
-  if (event.target.closest?.('#tabs [role="tab"], #tabs .overflow-dropdown')) window.tabChosen = true;
+  if (event.target.closest?.('#tabs [role="tab"]')) window.tabChosen = true;
 }, true);
 </script>"""
 LEAVE_LIST = """<script>
@@ -50,8 +50,8 @@ OPEN_TAB = """async () => {
   for (let i = 0; i < 60 && open() === before; i++) await new Promise(done => setTimeout(done, 50));
   return open();
 }""".replace("NAMES", json.dumps(list(TAB_NAMES)))
-# `tab.select` does not fire when a handler opens the tab; a busy browser draws the new one late; and on a phone the
-# first that is selected may be one inside another
+# `tab.select` does not fire when a handler opens the tab; a busy browser draws the new one late; and
+# tabs hold tabs
 RECALL = """(...kept) => {
   const found = kept.map(value => value || undefined);
   const asked = new URLSearchParams(location.search).get("run");
@@ -84,7 +84,7 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
         if not home.trusted and can_log_in():
             gr.LoginButton(size="sm", elem_id="login")
         header = Header()
-        with gr.Tabs(elem_id="tabs", selected="start") as shared.tabs:
+        with gr.Tabs(elem_id="tabs", selected="start", overflow_behavior="wrap") as shared.tabs:
             for name, title in TAB_NAMES.items():
                 with gr.Tab(title, id=name) as tab:
                     TABS[name].build(shared, tab)

@@ -14,7 +14,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipeline import jobs
 from pipeline.demo import demo_recipe
@@ -88,21 +87,12 @@ def _shoot(url: str, run: str) -> None:
             page.goto(f"{url}?run={run}&__theme={theme}")
             page.wait_for_selector(".rs-chip")
             for name in TABS:
-                _open(page, name)
+                page.locator(f'#tabs button[role="tab"][data-tab-id="{name}"]').first.click()
                 page.wait_for_selector(TABS[name], state="visible")
                 page.wait_for_timeout(1_500)  # what is drawn after its data has come
                 page.screenshot(path=OUT / f"{name}{suffix}.png")
             page.close()
         browser.close()
-
-
-def _open(page: Any, name: str) -> None:
-    """Open a tab; where the screen is narrow, through the menu of the tabs that do not fit."""
-    button = page.locator(f'#tabs button[role="tab"][data-tab-id="{name}"]').first
-    if button.is_visible():
-        return button.click()
-    page.locator("#tabs .overflow-menu > button").first.click()
-    page.locator(".overflow-dropdown button", has_text=name.capitalize()).click()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,25 @@ def write_rows(folder: Path) -> Path:
     return path
 
 
+def test_on_a_phone_every_tab_and_source_is_in_sight_and_a_file_is_uploaded(
+        page: Any, app_url: str, tmp_path: Path) -> None:
+    """At 390 px, tabs that do not fit beside each other go on in the next line: none hides in a menu."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(app_url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)
+    for name in ("Start", "Rewards", "Train", "Live", "Compare", "Export", "Runs", "Data"):
+        tab = page.locator(f'#tabs button[role="tab"][data-tab-id="{name.lower()}"]')
+        expect(tab).to_be_in_viewport(ratio=1)
+    tab.click()
+    for name in ("Ready-made", "Paste rows", "Hugging Face", "Reasoning Gym", "File on this machine", "Upload a file"):
+        source = page.locator("#data-sources").get_by_role("tab", name=name, exact=True)
+        expect(source).to_be_in_viewport(ratio=1)
+    source.click()
+    page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
+    expect(page.locator("#data-chosen")).to_contain_text("40 rows", timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path: Path) -> None:
     page.goto(app_url)
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)

@@ -26,13 +26,7 @@ SHORT_RUN = {
 
 
 def open_tab(page: Any, name: str) -> None:
-    """Open a tab, through the overflow menu where the screen is narrow."""
-    tab = page.locator("#tabs").get_by_role("tab", name=name, exact=True).first
-    if tab.is_visible():
-        tab.click()
-    else:
-        page.locator("#tabs .overflow-menu > button").first.click()
-        page.locator(".overflow-dropdown button", has_text=name).click()
+    page.locator("#tabs").get_by_role("tab", name=name, exact=True).first.click()
 
 
 def open_rewards(page: Any, url: str) -> None:
