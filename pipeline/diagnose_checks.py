@@ -33,6 +33,22 @@ def rewards_zero(trace: Trace) -> Finding | None:
         "if the answers are wrong, take easier questions.", trace.look("all", "newest"))
 
 
+def tags_missing(trace: Trace) -> Finding | None:
+    """(Nearly) no answer has the tags, so the rewards for answers find nothing to judge."""
+    form = trace.grpo("completion/format_rate")
+    if len(form) < RECENT or mean(form.recent()) >= 0.05:
+        return None
+    loss = trace.sft("sft/loss")
+    after = f"after {loss.last_step} steps of SFT" if loss.steps else "and SFT was left out"
+    return Finding(
+        "tags_missing", "serious", "The model has not learnt the tags",
+        f"{mean(form.recent()):.0%} of the recent answers are in the right format, {after}. What is not between the "
+        "tags cannot be found, so no answer counts as right.",
+        "Start again with more SFT: raise its epochs until it takes 60 steps or more, or take more rows with worked "
+        "solutions; a very small model also needs a larger learning rate. The Train tab proposes both.",
+        trace.look("all", "newest"))
+
+
 def groups_equal(trace: Trace) -> Finding | None:
     """Within (nearly) every group all rewards are the same: all advantages are zero."""
     flat = trace.grpo("groups/zero_variance")
@@ -231,12 +247,13 @@ def sft_unstable(trace: Trace) -> Finding | None:
 
 
 CHECKS: tuple[Callable[[Trace], Finding | None], ...] = (
-    rewards_failing, rewards_zero, groups_equal, truncated, accuracy_flat, gaming, length_creeping, kl_exploding,
-    gradient_exploding, samplers_differ, entropy_collapsed, rate_too_high, rate_too_low, reward_never_varies,
-    sft_overfitting, sft_unstable, slow)
+    rewards_failing, rewards_zero, tags_missing, groups_equal, truncated, accuracy_flat, gaming, length_creeping,
+    kl_exploding, gradient_exploding, samplers_differ, entropy_collapsed, rate_too_high, rate_too_low,
+    reward_never_varies, sft_overfitting, sft_unstable, slow)
 
 EXPLAINS = {  # a finding -> findings that it already explains
-    "rewards_zero": ("groups_equal", "reward_never_varies", "rate_too_low", "accuracy_flat"),
+    "rewards_zero": ("tags_missing", "groups_equal", "reward_never_varies", "rate_too_low", "accuracy_flat"),
+    "tags_missing": ("reward_never_varies", "rate_too_low"),
     "groups_equal": ("rate_too_low", "accuracy_flat"),
     "gaming": ("accuracy_flat",),
     "truncated": ("length_creeping", "accuracy_flat"),

@@ -42,6 +42,7 @@ NO_REWARD = {"reward/total": constant(0.0), "reward_raw/format_exact": constant(
 ACCURACY_FLAT = {"completion/exact_rate": constant(0.3, 0.03), "reward_raw/answer_exact": constant(0.3, 0.03)}
 PROBLEMS = {
     "rewards_zero": NO_REWARD,
+    "tags_missing": {"completion/format_rate": constant(0.01), "reward_raw/format_exact": constant(0.0)},
     "groups_equal": {"groups/zero_variance": rising(0.3, 0.98, 0.01)},
     "truncated": {"completion/truncated": rising(0.1, 0.45, 0.03)},
     "accuracy_flat": ACCURACY_FLAT,
@@ -107,6 +108,17 @@ def test_a_failing_reward_is_named_from_the_first_step_on_once_more_than_a_tenth
     (finding,) = findings(Trace({"grpo": shares}))
     assert finding.kind == "rewards_failing" and finding.level == "serious" and "«mine» failed on 11%" in finding.what
     assert findings(Trace({"grpo": shares | {"reward_failed/mine": Curve([1, 2], [0.2, 0.0])}})) == []
+
+
+def test_tags_that_are_not_learnt_are_told_with_the_steps_that_sft_took() -> None:
+    """Nothing before 20 steps, since GRPO may yet teach them; without SFT it is said so."""
+    missing = {"completion/format_rate": constant(0.0)}
+    assert findings(trace_of(missing, steps=19)) == []
+    (finding,) = findings(trace_of(missing))
+    assert f"after {trace_of().sft('sft/loss').last_step} steps of SFT" in finding.what
+    alone = trace_of(missing)
+    (finding,) = findings(dataclasses.replace(alone, curves={"grpo": alone.curves["grpo"]}))
+    assert "SFT was left out" in finding.what
 
 
 def test_slowness_is_measured_against_the_dry_run() -> None:
