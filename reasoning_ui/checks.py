@@ -53,6 +53,19 @@ def dataset(step: DataStep) -> str:
     return _remember(("dataset", source, Path(source).expanduser().exists()), 30, lambda: _unreadable(step))
 
 
+def sft_rows(step: DataStep, seed: int) -> int | None:
+    """About how many worked solutions SFT gets of the demo's rows or of a file; counted again after half a minute.
+    None where that is not known without asking the Hub."""
+    from pipeline.dataset.sources import DATASETS, gym, looks_like_hub_id
+    from pipeline.suiting import sft_rows as count
+
+    source = step.source
+    known = source != "demo" and (source in DATASETS or source.startswith(gym.PREFIX) or looks_like_hub_id(source))
+    if known or dataset(step):
+        return None
+    return _remember(("sft rows", step.model_dump_json(), seed), 30, lambda: count(step, seed))
+
+
 def _unreadable(step: DataStep) -> str:
     from pipeline.dataset.sample import load_sample
 

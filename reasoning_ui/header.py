@@ -76,6 +76,11 @@ def chosen_data(source: str | None, now: str) -> str:
                     system_prompt=old.system_prompt).model_dump_json()
 
 
+def data_title(source: str) -> str:
+    """A dataset's name for people: a file without its folder."""
+    return next((title for title, known in data_choices(source) if known == source), source)
+
+
 def data_choices(source: str) -> list[tuple[str, str]]:
     """The bundled and well-known sets, and the chosen one under a name for people: a file without its folder."""
     if source in (known for _, known in DATASETS):

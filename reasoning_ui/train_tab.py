@@ -15,9 +15,10 @@ from pipeline.memory import plan_batch
 from pipeline.model_check import ModelCheck, check_model
 from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, ModelStep, Recipe
+from pipeline.suiting import Suiting, suiting
 from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
-from reasoning_ui.header import QUIET
+from reasoning_ui.header import QUIET, data_title
 from reasoning_ui.review import SPACE_WARNING, doubts_of, problems_html, review_html
 from reasoning_ui.shared import Shared, choices_of, data_step, go_to, guard, model_step, rewards_step
 from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stored, values_of
@@ -43,13 +44,14 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             start = gr.Button(filling.READY, variant="primary", size="lg", elem_id="start-training")
             with gr.Row():
                 offers = [gr.Button(visible=False, size="sm", elem_id=f"offer-{i}") for i in range(OFFERS)]
+            suit = gr.Button(visible=False, size="sm", elem_id="suit-settings")
             fill = gr.Button("Choose the batch that fills this machine", size="sm", elem_id="plan-batch")
             review = gr.HTML(elem_id="review-plan", apply_default_css=False)
             with gr.Accordion("The recipe as a file", open=False):
                 gr.Markdown("The whole run can be repeated from this text: `python -m pipeline run recipe.yaml`.")
                 text = gr.Code("", language="yaml", label="recipe.yaml", interactive=False)
                 upload = gr.UploadButton("Open a recipe file", file_types=[".yaml", ".yml"], size="sm")
-    _wire(shared, tab, form, start, offers, fill, upload, [about, problems, review, text, *offers, fill])
+    _wire(shared, tab, form, start, offers, [suit, fill], upload, [about, problems, review, text, *offers, suit, fill])
 
 
 class _Form:
@@ -91,8 +93,8 @@ class _Form:
         return [self.goal, *self.fields]
 
 
-def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: list[gr.Button], fill: gr.Button,
-          upload: gr.UploadButton, shown: list[Any]) -> None:
+def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: list[gr.Button],
+          others: list[gr.Button], upload: gr.UploadButton, shown: list[Any]) -> None:
     start_values = json.dumps([ModelStep().model_dump_json(), choices_of(Recipe())[3]])
     sent = gr.Textbox(start_values, visible="hidden", label="form-sent")  # model and training as the form shows them
     choices = [shared.model, shared.data, shared.rewards, shared.training]
@@ -115,9 +117,10 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     chosen = [shared.model, shared.training]
     asked = [button.click(guard(lambda *a, n=number: _apply_offer(shared, n, *a)), whole, chosen, js=filling.ASK,
                           api_visibility="private") for number, button in enumerate(offers)]
+    asked += [button.click(guard(lambda *a, act=act: act(shared, *a)), whole, chosen, js=filling.ASK,
+                           api_visibility="private")
+              for button, act in zip(others, (_apply_suiting, _apply_plan), strict=True)]
     asked += [
-        fill.click(guard(lambda *a: _apply_plan(shared, *a)), whole, chosen, js=filling.ASK,
-                   api_visibility="private"),
         form.preset.input(guard(_start_from), [form.preset, *choices], choices, js=filling.ASK, **IN_TURN,
                           **QUIET),
         upload.upload(guard(lambda file: choices_of(Recipe.load(file))), upload, choices, js=filling.ASK,
@@ -162,7 +165,7 @@ def _recipe(data: str, rewards: str, goal: str, values: Sequence[Any]) -> Recipe
 
 def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> list[Any]:
     """Everything beside the form; never raises, since it follows each change."""
-    hidden = [gr.Button(visible=False)] * (OFFERS + 1)
+    hidden = [gr.Button(visible=False)] * (OFFERS + 2)
     about = _about(data, rewards)
     try:
         recipe = _recipe(data, rewards, goal, values)
@@ -181,10 +184,12 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
     same = plan is None or (plan.batch_size, plan.accumulation, plan.gpu_memory_share or recipe.model.gpu_memory_share
                             ) == (recipe.grpo.batch_size, recipe.grpo.accumulation, recipe.model.gpu_memory_share)
     fill = gr.Button(visible=False) if same or changes else gr.Button(f"Fill this machine: {plan.words}", visible=True)
-    doubts = doubts_of(recipe, check, hardware, bool(changes))
+    better = _suiting(recipe, check)
+    suit = gr.Button(better.label, visible=True) if better else gr.Button(visible=False)
+    doubts = [*doubts_of(recipe, check, hardware, bool(changes)), *(better.doubts if better else ())]
     problems = problems_of(check, recipe.data)
     return [about, problems_html(problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
-            *buttons, *hidden[: OFFERS - len(buttons)], fill]
+            *buttons, *hidden[: OFFERS - len(buttons)], suit, fill]
 
 
 def problems_of(check: ModelCheck, data: DataStep) -> list[str]:
@@ -196,7 +201,7 @@ def problems_of(check: ModelCheck, data: DataStep) -> list[str]:
 def _about(data: str, rewards: str) -> str:
     """One line on the choices that other tabs make."""
     labels = ", ".join(f.label for f in rewards_step(rewards).functions if f.enabled) or "none"
-    return (f'<div class="rs-about"><b>Dataset:</b> {escape(data_step(data).source)} · <b>Tags:</b> '
+    return (f'<div class="rs-about"><b>Dataset:</b> {escape(data_title(data_step(data).source))} · <b>Tags:</b> '
             f"{escape(data_step(data).tags.scheme)} · <b>Rewards:</b> {escape(labels)}</div>")
 
 
@@ -224,6 +229,21 @@ def _apply_offer(shared: Shared, number: int, data: str, rewards: str, goal: str
     if number >= len(changes):
         raise RecipeError("Everything fits already.")
     return _changed(recipe, changes[number].values)
+
+
+def _suiting(recipe: Recipe, check: ModelCheck) -> Suiting | None:
+    """Settings that suit the model and the number of its worked solutions better, if there are any."""
+    if check.facts is None:
+        return None
+    return suiting(recipe, check.facts.parameters, checks.sft_rows(recipe.data, recipe.seed))
+
+
+def _apply_suiting(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:
+    recipe = _recipe(data, rewards, goal, values)
+    better = _suiting(recipe, check_model(recipe.model))
+    if better is None:
+        raise RecipeError("The settings suit already.")
+    return _changed(recipe, better.values)
 
 
 def _apply_plan(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str]:

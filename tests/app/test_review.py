@@ -14,7 +14,7 @@ from pipeline import model_check
 from pipeline.hardware import Gpu, Hardware, usable
 from pipeline.memory import estimates
 from pipeline.model_facts import ModelFacts
-from pipeline.recipe import ModelStep, Recipe
+from pipeline.recipe import DataStep, ModelStep, Recipe
 from pipeline.studio_home import StudioHome
 from reasoning_ui import checks, train_tab
 from reasoning_ui.shared import choices_of
@@ -24,7 +24,7 @@ from tests.app.test_memory import PACKAGES, QWEN
 H200 = Gpu(0, "NVIDIA H200", 139.8, 0.4, (9, 0))
 GOOD = Hardware(32, 128, 100, (H200,), "580.95.05", None, PACKAGES | {"unsloth_zoo": "2026.10.7"})
 SMALL = replace(GOOD, gpus=(Gpu(0, "RTX 3060", 12.0, 0.3, (8, 6)),))
-FORM = ["about", "problems", "review", "yaml", "offer 1", "offer 2", "offer 3", "fill"]
+FORM = ["about", "problems", "review", "yaml", "offer 1", "offer 2", "offer 3", "suit", "fill"]
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def see(monkeypatch: pytest.MonkeyPatch, machine: Hardware, facts: ModelFacts = 
     monkeypatch.setattr(model_check, "free_disk_gib", lambda home: 10_000.0)
 
 
-def form_of(model: str, training: str) -> list[Any]:
+def form_of(model: str, training: str, source: str = "gsm8k") -> list[Any]:
     """The inputs of the page's handlers: data, rewards, goal and the values of the form."""
-    _, data, rewards, _ = choices_of(Recipe())
+    _, data, rewards, _ = choices_of(Recipe(data=DataStep(source=source)))
     goal, shown = from_store(model, training)
     return [data, rewards, goal, *shown]
 
 
-def page(shared: Any, recipe: Recipe) -> dict[str, Any]:
+def page(shared: Any, recipe: Recipe, source: str = "gsm8k") -> dict[str, Any]:
     """What the person reads, tags taken out, and the words on the buttons ("" where there is none)."""
     model, _, _, training = choices_of(recipe)
-    shown = train_tab._review(shared, *form_of(model, training))
+    shown = train_tab._review(shared, *form_of(model, training, source))
     texts = [unescape(re.sub(r"<[^>]+>", " ", part)) for part in shown[:4]]
     return dict(zip(FORM, [*texts, *(button.value if button.visible else "" for button in shown[4:])], strict=True))
 
@@ -105,6 +105,43 @@ def test_another_button_fills_the_gpu_with_the_same_answers_a_step(
     _, made = train_tab._apply_plan(shared, *form_of(model, training))
     grpo = json.loads(made)["grpo"]
     assert (grpo["batch_size"], grpo["accumulation"]) == (64, 1)
+
+
+def test_the_bundled_model_and_a_few_rows_of_ones_own_get_settings_that_suit_them(
+        monkeypatch: pytest.MonkeyPatch, shared: Any, tmp_path: Path) -> None:
+    """Of 200 rows, every tenth without a solution, SFT gets 0.3, so 60: at the defaults 8 steps of 8. The demo's batch
+    of 16 needs 16 epochs for its 60 steps. One click, and nothing speaks against starting any more."""
+    file = tmp_path / "own questions.csv"
+    file.write_text("question,solution,answer\n" + "".join(
+        f"What is {i} + {i}?,{f'{i}+{i}={2 * i}.' if i % 10 else ''},{2 * i}\n" for i in range(200)), encoding="utf-8")
+    see(monkeypatch, Hardware(2, 24, 20), replace(QWEN, parameters=984_192))
+    before = page(shared, RECIPE, str(file))
+    assert "A model of 1.0 million parameters hardly learns at such learning rates (SFT 0.0002, GRPO 5e-06)" in (
+        before["problems"])
+    assert "SFT has about 60 worked solutions and takes 8 learning steps over them" in before["problems"]
+    assert before["suit"] == (
+        "Use what suits: SFT 16 epochs, learning rate 0.002; GRPO 40 steps, learning rate 0.001")
+    assert "own questions.csv" in before["about"] and str(tmp_path) not in before["about"]
+    model, _, _, training = choices_of(RECIPE)
+    made = train_tab._apply_suiting(shared, *form_of(model, training, str(file)))
+    after = Recipe.parse({"model": json.loads(made[0]), **json.loads(made[1])})
+    assert 60 * after.sft.epochs / after.sft.batch_size >= 60 and after.grpo.batch_size == 64
+    shown = page(shared, after, str(file))
+    assert "hardly learns" not in shown["problems"] and "seldom" not in shown["problems"] and shown["suit"] == ""
+
+
+def test_few_rows_for_a_large_model_ask_only_for_more_epochs(
+        monkeypatch: pytest.MonkeyPatch, shared: Any, tmp_path: Path) -> None:
+    """0.3 of 300 rows are 90, so 12 steps of 8, and 60 steps in 6 epochs (5.3 rounded up); of the demo's 3,000 rows
+    900, which is enough."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{i} + 1?", "solution": f"{i}+1", "answer": i + 1}) + "\n"
+                            for i in range(300)), encoding="utf-8")
+    see(monkeypatch, GOOD)
+    shown = page(shared, RECIPE, str(file))
+    assert "about 90 worked solutions and takes 12 learning steps" in shown["problems"]
+    assert shown["suit"] == "Use what suits: SFT 6 epochs" and "hardly learns" not in shown["problems"]
+    assert "Ready to train." in page(shared, RECIPE, "demo")["problems"]
 
 
 def test_several_machines_are_announced_with_where_their_command_is(
