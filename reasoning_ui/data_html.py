@@ -83,7 +83,8 @@ def reasons_html(mapping: Columns) -> str:
     for role, title in names.items():
         if role in mapping.reasons:
             chosen = RULE_NAMES[mapping.rule] if role == "rule" else getattr(mapping, role) or "none"
-            lines.append(f"<li><b>{title}:</b> {escape(chosen)}: {escape(mapping.reasons[role])}</li>")
+            why = mapping.reasons[role].removeprefix(f"{chosen}: ")
+            lines.append(f"<li><b>{title}:</b> {escape(chosen)}: {escape(why)}</li>")
     return f'<ul class="d-why">{"".join(lines)}</ul>' + "".join(note(w) for w in mapping.warnings)
 
 

@@ -24,7 +24,7 @@ from reasoning_ui.data_preview import PreviewSection
 from reasoning_ui.data_source import build_source
 from reasoning_ui.data_state import Choice, choice_of
 from reasoning_ui.header import QUIET
-from reasoning_ui.shared import Shared, data_step
+from reasoning_ui.shared import Shared, data_step, next_button
 
 ROLES = {"question": "Question", "reasoning": "Worked solution (reasoning)", "answer": "Answer",
          "system": "System prompt"}
@@ -49,6 +49,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     view = PreviewSection(shared)
     check = CheckSection(shared)
     prepared = PreparedSection(shared)
+    next_button(shared, "rewards", "Next: say what a good answer is")
     view.wire()
     check.wire(view, prepared)
     prepared.wire()

@@ -20,6 +20,7 @@ from reasoning_ui.shared import Shared, guard
 CSS = (ASSETS / "compare.css").read_text(encoding="utf-8")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 PROGRESS = gr.Progress()
+TO_RESULT = """() => document.getElementById("export-files").scrollIntoView({block: "nearest", behavior: "smooth"})"""
 NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
 
 
@@ -46,6 +47,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
           [status, body, stage, files, said, usage], **QUIET)
     stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
     for button, work in [*buttons, (gguf, _gguf)]:
+        button.click(None, None, None, js=TO_RESULT, **QUIET)
         button.click(guard(_handler(home, work)), [shared.run, stage, kind], [files, said], api_visibility="private",
                      concurrency_limit=1, concurrency_id="export")
 
@@ -54,22 +56,20 @@ def _files() -> list[tuple[gr.Button, Work]]:
     """The buttons that make a file, or check one, each with what it does."""
     with gr.Column(min_width=300):
         gr.Markdown("### Files")
-        with gr.Row():
-            merged = gr.Button("Merged model (zip)", variant="primary", min_width=150)
-            adapter = gr.Button("Adapter (zip)", min_width=150)
-        with gr.Row():
-            recipe = gr.Button("Recipe (YAML)", min_width=150)
-            repeat = gr.Button("Script and data that repeat the run", min_width=150)
-        with gr.Row():
-            model_card = gr.Button("Model card", min_width=150)
-            checked = gr.Button("Check the merge", min_width=150)
-    return [(merged, _merged), (adapter, _adapter), (recipe, _recipe), (repeat, _repeat), (model_card, _card),
-            (checked, _check)]
+        made = []
+        for pair in zip(FILES[::2], FILES[1::2], strict=True):
+            with gr.Row():
+                for title, what, work in pair:
+                    with gr.Column(min_width=150, elem_classes="rs-step"):
+                        made.append((gr.Button(title, variant="secondary" if made else "primary"), work))
+                        gr.Markdown(what)
+    return made
 
 
 def _gguf_choice() -> tuple[gr.Radio, gr.Button]:
     with gr.Column(min_width=300):
-        gr.Markdown("### GGUF, for llama.cpp, Ollama and LM Studio")
+        gr.Markdown("### GGUF, for llama.cpp, Ollama and LM Studio\nOne file with the model, for programs that run it "
+                    "on a laptop.")
         kind = gr.Radio([("f16: exact", "f16"), ("q8_0: half the size, a little less exact", "q8_0")],
                         value="q8_0", label="Format", elem_id="export-gguf-kind")
         return kind, gr.Button("Make the GGUF file")
@@ -97,7 +97,7 @@ def _adapter(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) ->
 
 def _recipe(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     export.text_file(folder, "recipe.yaml", public_recipe(folder.recipe()))
-    return "recipe.yaml is ready: `python -m pipeline run recipe.yaml` repeats the run."
+    return "recipe.yaml is ready. The Train tab opens it; python -m pipeline run recipe.yaml repeats the run."
 
 
 def _repeat(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
@@ -119,6 +119,15 @@ def _gguf(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> st
 def _check(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     progress(0.1, "Answering 100 questions with the adapter and with the merged model")
     return export.merge_check(folder, stage).sentence
+
+
+FILES: tuple[tuple[str, str, Work], ...] = (
+    ("Merged model (zip)", "The whole model, ready to use. Take this one when in doubt.", _merged),
+    ("Adapter (zip)", "Only what was learnt: small, and of use together with the base model.", _adapter),
+    ("Recipe (YAML)", "Every setting, to repeat the run in this app.", _recipe),
+    ("Script that repeats the run", "With its data, in public libraries alone: without this app.", _repeat),
+    ("Model card", "What the model is and how well it did, as a page to publish with it.", _card),
+    ("Check the merge", "Do adapter and merged model answer alike? Takes a minute.", _check))
 
 
 def _refresh(home: StudioHome, run: str) -> list[Any]:

@@ -104,7 +104,8 @@ def model_choices(cards: list[RunCard], home: StudioHome) -> list[tuple[str, str
 def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     """The status line: the run, a progress bar while it works, what is missing, the next step.
 
-    `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already.
+    `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already; on Live,
+    which tells the same every second, it hides how far the run has got.
     """
     parts = []
     if state is not None:
@@ -113,7 +114,8 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     if step.missing:
         parts.append(f'<span class="rs-bad-text"><b>Missing:</b> {escape(" ".join(step.missing))}</span>')
     when = "Now" if state is not None and state.state in ("running", "stopping", "waiting") else "Next"
-    parts.append(f"<span><b>{when}:</b> {escape(step.words)}</span>")
+    going = ' class="rs-going"' if when == "Now" else ""
+    parts.append(f"<span{going}><b>{when}:</b> {escape(step.words)}</span>")
     bar = ""
     if state is not None and state.alive and state.total:
         share = min(max(100 * state.done / state.total, 0), 100)
@@ -131,7 +133,8 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     card = next((c for c in cards if c.id == run), None)
     check = checks.model(model_step(model), home.path)
     missing = missing_parts(check, checks.dataset(data_step(data)), rewards_step(rewards))
-    step = next_step(missing, card.state if card else None, bool(cards), card is not None and _to_compare(home, card))
+    newcomer = not cards and (model_step(model).source, data_step(data).source) == ("tiny", "demo")
+    step = next_step(missing, card.state if card else None, newcomer, card is not None and _to_compare(home, card))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]

@@ -27,9 +27,12 @@ def missing_parts(check: ModelCheck, dataset: str, rewards: RewardsStep) -> tupl
     return tuple(found)
 
 
-def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_runs: bool,
+def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, newcomer: bool,
               to_compare: bool) -> NextStep:
-    """The one thing to do now. A running job comes first, then a finished one's result, then what is missing."""
+    """The one thing to do now. A running job comes first, then a finished one's result, then what is missing.
+
+    `newcomer`: there is no run yet, and neither model nor data of one's own were chosen.
+    """
     lines = tuple(text for text, _ in missing)
     if state is not None:
         known = _of_run(state, to_compare)
@@ -37,7 +40,7 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, any_
             return NextStep(lines, *known)
     if missing:
         return NextStep(lines, "Mend what is missing.", "Show it", missing[0][1])
-    if not any_runs:
+    if newcomer:
         return NextStep((), "New here? Train the demo: one click, a few minutes.", "Start", "start")
     return NextStep((), "Look over the settings, then start training.", "Train", "train")
 

@@ -26,13 +26,16 @@ from reasoning_ui.rewards_bench import Bench
 from reasoning_ui.rewards_dry import DryRun
 from reasoning_ui.rewards_editor import WITH_FORM, Editor, check_html, signature, with_values
 from reasoning_ui.rewards_html import note, set_html
-from reasoning_ui.shared import Shared, data_step, guard, rewards_step
+from reasoning_ui.shared import Shared, data_step, guard, next_button, rewards_step
 
 INTRO = """### 1. What counts as good
 Every sampled answer is scored by each reward that is on; the scores times their weights make its total. Training then
-prefers the answers of a question that got more than the others.
+prefers the answers of a question that got more than the others. The set below suits questions with one right answer:
+nothing has to be changed before training.
 """
 COMBINE = """### 2. How scores become one
+Both may stay as they are.
+
 **sum** adds the weighted scores: a reward with large scores counts for more. **normalised** first puts each reward on
 the same scale within the answers to one question, so that weights alone decide (GDPO).
 
@@ -48,6 +51,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     bench = Bench(shared)
     dry = DryRun(shared)
     files = _Files(shared, builder)
+    next_button(shared, "train", "Next: look over the settings and train")
     builder.wire()
     bench.wire(dry.id)
     dry.wire()

@@ -60,6 +60,14 @@ def go_to(tab: str) -> gr.Tabs:
     return gr.Tabs(selected=tab)
 
 
+def next_button(shared: Shared, tab: str, words: str) -> None:
+    """A button at the end of a long tab that leads to the next one."""
+    to_top = "() => { scrollTo(0, 0); }"
+    button = gr.Button(words, elem_classes="rs-next")
+    button.click(lambda: go_to(tab), None, shared.tabs, api_visibility="private", show_progress="hidden").then(
+        None, None, None, js=to_top, api_visibility="private", show_progress="hidden")
+
+
 def model_step(text: str | None) -> ModelStep:
     """The chosen model from `shared.model`; the default where the text is empty or outdated."""
     return _step(ModelStep, text)

@@ -145,16 +145,16 @@ GOOD = ModelCheck(None)
     (RunState("interrupted"), False, "runs"), (RunState("failed", reason="No memory."), False, "runs"),
     (None, False, "train")])
 def test_the_next_step_follows_the_run(state: RunState | None, to_compare: bool, tab: str) -> None:
-    assert next_step((), state, any_runs=True, to_compare=to_compare).tab == tab
+    assert next_step((), state, newcomer=False, to_compare=to_compare).tab == tab
 
 
 def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_training() -> None:
-    assert next_step((), None, any_runs=False, to_compare=False).tab == "start"
+    assert next_step((), None, newcomer=True, to_compare=False).tab == "start"
     broken = ModelCheck(None, ("No such model.",))
     off = RewardsStep(functions=[RewardSpec(kind="format_exact", enabled=False)])
     missing = missing_parts(broken, "There is no dataset '/no/such.csv'.", off)
     assert [tab for _, tab in missing] == ["train", "data", "rewards"]
-    step = next_step(missing, None, any_runs=True, to_compare=False)
+    step = next_step(missing, None, newcomer=False, to_compare=False)
     assert step.tab == "train" and "No such model." in step.missing[0]
     assert missing_parts(GOOD, "", RewardsStep()) == ()
 

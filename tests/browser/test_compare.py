@@ -148,6 +148,37 @@ def test_the_report_needs_no_sideways_scrolling_and_follows_the_colours_of_the_s
     expect(page.locator("ul.sentences").nth(1)).to_contain_text("finds the number")
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_a_file_is_exported_with_the_keyboard_alone(page: Any, url: str, width: int, height: int) -> None:
+    """Tab to the tab, Enter; Tab to the button, Enter; the file then is in sight, and Tab and Enter download it."""
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{url}?run=demo-run")
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
+    press_tab_to(page, '[data-tab-id="export"]')
+    page.keyboard.press("Enter")
+    recipe = page.get_by_role("button", name="Recipe (YAML)")
+    expect(recipe).to_be_visible()
+    press_tab_to(page, "#export-stage input")
+    press_tab_to(page, "button", "Recipe (YAML)")
+    page.keyboard.press("Enter")
+    expect(page.locator("#export-said")).to_contain_text("recipe.yaml is ready")
+    expect(page.locator("#export-files")).to_be_in_viewport()
+    press_tab_to(page, "#export-files a")
+    with page.expect_download() as waited:
+        page.keyboard.press("Enter")
+    assert waited.value.suggested_filename == "recipe.yaml"
+
+
+def press_tab_to(page: Any, selector: str, words: str = "") -> None:
+    """Press Tab, at most 40 times, until what has the focus is what is looked for."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("([selector, words]) => document.activeElement.matches(selector) && "
+                         "document.activeElement.textContent.includes(words)", [selector, words]):
+            return
+    pytest.fail(f"40 presses of Tab did not reach {selector} {words}")
+
+
 def test_a_model_that_cannot_answer_is_refused_where_it_was_asked_for(page: Any, url: str, tmp_path: Path) -> None:
     """The evaluation runs in its worker; its words come back to the form."""
     broken = Path(shutil.copytree(TINY, tmp_path / "broken"))

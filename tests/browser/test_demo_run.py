@@ -96,7 +96,7 @@ def _export_everything(page: Any) -> None:
     said, files = page.locator("#export-said"), page.locator("#export-files")
     for button, words in (
             ("Recipe (YAML)", "recipe.yaml is ready"), ("Adapter (zip)", "grpo-adapter.zip is ready"),
-            ("Script and data that repeat the run", "repeat.zip holds repeat.py"),
+            ("Script that repeats the run", "repeat.zip holds repeat.py"),
             ("Model card", "The model card is ready"), ("Check the merge", "greedy answers are equal"),
             ("Make the GGUF file", "grpo-q8_0.gguf passed its check: token ids are equal"),
             ("Merged model (zip)", "grpo-model.zip is ready")):
