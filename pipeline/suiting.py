@@ -65,8 +65,10 @@ def sft_rows(data: DataStep, seed: int) -> int | None:
         reasoning = mapping_of(data, [row for _, row in sample.rows]).reasoning
     except StudioError:
         return None
-    if not sample.complete or not reasoning:
+    if not sample.complete:
         return None
+    if not reasoning:
+        return 0
     share = data.split.sft
     return min(sum(bool(row.get(reasoning)) for _, row in sample.rows),
                int(share if share >= 1 else share * len(sample.rows)))

@@ -14,7 +14,7 @@ from pipeline.hardware import usable
 from pipeline.memory import plan_batch
 from pipeline.model_check import ModelCheck, check_model
 from pipeline.presets import STARTS
-from pipeline.recipe import DataStep, ModelStep, Recipe
+from pipeline.recipe import ModelStep, Recipe
 from pipeline.suiting import Suiting, suiting
 from reasoning_ui import checks, filling
 from reasoning_ui.form import component, in_titles
@@ -26,6 +26,8 @@ from reasoning_ui.training_form import GOALS, GROUPS, SETTINGS, from_store, stor
 IN_TURN: dict[str, Any] = {"concurrency_id": "form", "concurrency_limit": 1}
 # Gradio serves its queues in any order: an edit that overtakes the recipe opened after it would undo a part of that
 OFFERS = 3  # buttons that lower one setting to make it fit
+NO_SOLUTIONS = ("no row has a worked solution, so SFT has nothing to imitate. Choose the column with the solutions on "
+                "the Data tab, or take other data; with a model that writes the tags already, choose GRPO alone.")
 INTRO = ("Every setting has a sensible value already: you can start at once. *Advanced* holds what you only need when "
          "you know why. Data and rewards have their own tabs.")
 
@@ -187,14 +189,16 @@ def _review(shared: Shared, data: str, rewards: str, goal: str, *values: Any) ->
     better = _suiting(recipe, check)
     suit = gr.Button(better.label, visible=True) if better else gr.Button(visible=False)
     doubts = [*doubts_of(recipe, check, hardware, bool(changes)), *(better.doubts if better else ())]
-    problems = problems_of(check, recipe.data)
+    problems = problems_of(check, recipe)
     return [about, problems_html(problems, doubts), review_html(recipe, check, hardware), recipe.to_yaml(),
             *buttons, *hidden[: OFFERS - len(buttons)], suit, fill]
 
 
-def problems_of(check: ModelCheck, data: DataStep) -> list[str]:
+def problems_of(check: ModelCheck, recipe: Recipe) -> list[str]:
     """What forbids the start: of the model, and of the dataset's file."""
-    found = checks.dataset(data)
+    found = checks.dataset(recipe.data)
+    if not found and recipe.sft.enabled and checks.sft_rows(recipe.data, recipe.seed) == 0:
+        found = NO_SOLUTIONS
     return [*check.problems, *([f"Dataset: {found}"] if found else [])]
 
 
@@ -208,7 +212,7 @@ def _about(data: str, rewards: str) -> str:
 def _start(shared: Shared, data: str, rewards: str, goal: str, *values: Any) -> tuple[str, str, Any]:
     recipe = _recipe(data, rewards, goal, values)
     check = check_model(recipe.model, checks.hardware(), shared.home.path)
-    if problems := problems_of(check, recipe.data):
+    if problems := problems_of(check, recipe):
         raise RecipeError("\n".join(problems))
     run = jobs.start(shared.home, recipe)
     return run, run, go_to("live")

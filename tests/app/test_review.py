@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import model_check
+from pipeline.errors import RecipeError
 from pipeline.hardware import Gpu, Hardware, usable
 from pipeline.memory import estimates
 from pipeline.model_facts import ModelFacts
@@ -128,6 +129,20 @@ def test_the_bundled_model_and_a_few_rows_of_ones_own_get_settings_that_suit_the
     assert 60 * after.sft.epochs / after.sft.batch_size >= 60 and after.grpo.batch_size == 64
     shown = page(shared, after, str(file))
     assert "hardly learns" not in shown["problems"] and "seldom" not in shown["problems"] and shown["suit"] == ""
+
+
+def test_sft_without_a_worked_solution_is_refused_before_it_starts(
+        monkeypatch: pytest.MonkeyPatch, shared: Any, tmp_path: Path) -> None:
+    """Questions with answers alone: SFT would end with no row; GRPO alone may start."""
+    file = tmp_path / "answers.csv"
+    file.write_text("question,answer\n" + "".join(f"What is {i} + 1?,{i + 1}\n" for i in range(40)), encoding="utf-8")
+    see(monkeypatch, GOOD)
+    assert "no row has a worked solution, so SFT has nothing to imitate" in page(shared, RECIPE, str(file))["problems"]
+    model, _, _, training = choices_of(RECIPE)
+    with pytest.raises(RecipeError, match="no row has a worked solution"):
+        train_tab._start(shared, *form_of(model, training, str(file)))
+    alone = RECIPE.model_copy(update={"sft": RECIPE.sft.model_copy(update={"enabled": False})})
+    assert "Ready to train." in page(shared, alone, str(file))["problems"]
 
 
 def test_few_rows_for_a_large_model_ask_only_for_more_epochs(
