@@ -185,6 +185,15 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def refusal(error: OSError) -> str:
+    """What the file system refused a person, and what to do."""
+    if is_disk_full(error):
+        return ("The disk is full, and nothing was changed: free some space (the Runs tab deletes old runs and "
+                "checkpoints), then try again.")
+    return (f"The file system refused: {error.strerror or error}"
+            f"{f' ({error.filename})' if error.filename else ''}. Mend that, then try again.")
+
+
 def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     if isinstance(error, StudioError):
         return None

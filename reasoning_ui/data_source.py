@@ -6,7 +6,7 @@ from pipeline.dataset import gym
 from pipeline.dataset.sources import DATASETS, looks_like_hub_id
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, Split
-from reasoning_ui.data_state import check_path, keep_upload
+from reasoning_ui.data_state import check_path, keep_text, keep_upload
 from reasoning_ui.header import QUIET
 from reasoning_ui.shared import Shared, data_step, guard
 
@@ -123,13 +123,7 @@ def _pasted(shared: Shared, text: str, now: str) -> str:
     if not good:
         raise DatasetError("No row could be read from the pasted text" + (f": {broken[0].why}." if broken else
                            ". The first line must be a heading such as question,answer."))
-    folder = shared.home.private / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".pasted"
-    temporary.write_text(text, encoding="utf-8", errors="replace")
-    target = keep_upload(shared.home.private, str(temporary), "pasted-rows.txt")
-    temporary.unlink()
-    return new_source(now, str(target))
+    return new_source(now, str(keep_text(shared.home.private, text, "pasted-rows.txt")))
 
 
 def _path(shared: Shared, value: str, now: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,11 @@ def check_path(shared: Shared, data: DataStep) -> None:
             raise DatasetError("On a Space, files of the machine cannot be opened. Upload the file instead.")
 
 
-def keep_upload(home: Path, path: str, name: str | None = None) -> Path:
+def keep_upload(home: Path, path: str) -> Path:
     """Put an uploaded file into the home, so that runs find it later; the same content is kept once.
 
     Of a file above LARGE_BYTES only the first bytes are read, and its time counts too: its rows are to show at once.
+    Raises OSError on a full disk, and keeps nothing then.
     """
     source = Path(path)
     status = source.stat()
@@ -82,16 +84,32 @@ def keep_upload(home: Path, path: str, name: str | None = None) -> Path:
         digest.update(file.read(LARGE_BYTES))
     if status.st_size > LARGE_BYTES:
         digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    target = home / "uploads" / digest.hexdigest() / (name or source.name)[-UPLOAD_SUFFIX:]
+    target = home / "uploads" / digest.hexdigest() / source.name[-UPLOAD_SUFFIX:]
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{time.time_ns()}")
         try:
-            os.link(source, temporary)
+            _link_or_copy(source, temporary)
+            temporary.replace(target)
         except OSError:
-            shutil.copyfile(source, temporary)
-        temporary.replace(target)
+            temporary.unlink(missing_ok=True)  # what was copied of it would fill the disk for good
+            raise
     return target
+
+
+def keep_text(home: Path, text: str, name: str) -> Path:
+    """Put a text into the home as an uploaded file."""
+    with tempfile.TemporaryDirectory(prefix="reasoning-studio-") as folder:
+        file = Path(folder) / name
+        file.write_text(text, encoding="utf-8", errors="replace")
+        return keep_upload(home, str(file))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def with_limit(training: str, model: ModelStep, tokens: int) -> tuple[str, str]:

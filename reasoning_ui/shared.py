@@ -5,11 +5,12 @@ return a new value for it, or listen to its `change`. Not `gr.State`, which open
 the textboxes are copied into the browser's own storage (`gr.BrowserState`), so a reload finds them again.
 """
 
+import contextlib
 import functools
 import html
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ import gradio as gr
 from pydantic import ValidationError
 
 from pipeline.errors import StudioError
+from pipeline.failures import refusal
 from pipeline.recipe import DataStep, ModelStep, Recipe, RewardsStep, Step
 
 if TYPE_CHECKING:
@@ -107,31 +109,36 @@ def recipe_of(model: str, data: str, rewards: str, training: str) -> Recipe:
 
 
 def guard(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an event handler: a StudioError becomes a message on the page, in its own words."""
+    """Wrap an event handler: a StudioError becomes a message on the page, in its own words; so does a full disk."""
     if inspect.isgeneratorfunction(fn):
 
         @functools.wraps(fn)
         def stream(*args: Any, **kwargs: Any) -> Any:
-            try:
+            with _told():
                 yield from fn(*args, **kwargs)
-            except StudioError as error:
-                raise in_words(error) from error
 
         return stream
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with _told():
             return fn(*args, **kwargs)
-        except StudioError as error:
-            raise in_words(error) from error
 
     return call
 
 
-def in_words(error: StudioError) -> gr.Error:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (StudioError, OSError) as error:
+        raise in_words(error) from error
+
+
+def in_words(error: StudioError | OSError) -> gr.Error:
     """The page's message for an error; its text is data, so it is escaped, and stays until it is read."""
-    text = "<br>".join(html.escape(line) for line in str(error).splitlines())
+    words = refusal(error) if isinstance(error, OSError) else str(error)
+    text = "<br>".join(html.escape(line) for line in words.splitlines())
     return gr.Error(text, duration=None, title="This needs a change", print_exception=False)
 
 

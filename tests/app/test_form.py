@@ -168,7 +168,8 @@ def test_a_file_without_a_row_that_can_be_read_is_told_before_the_start(tmp_path
     assert "'empty.csv' is empty" in found["empty.csv"] and "no row that can be read" in found["noise.jsonl"]
     assert found["good.csv"] == "" and "There is no dataset" in found["gone.csv"]
     assert all(checks.dataset(DataStep(source=name)) == "" for name in ("demo", "owner/name-1.5", "gsm8k"))
-    assert problems_of(GOOD, DataStep(source=str(tmp_path / "empty.csv")))[0].startswith("Dataset: The file 'empty")
+    recipe = Recipe(data=DataStep(source=str(tmp_path / "empty.csv")))
+    assert problems_of(GOOD, recipe)[0].startswith("Dataset: The file 'empty")
 
 
 def test_a_recipe_file_that_is_none_is_refused_in_words(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """The Data tab's handlers as functions: what each section shows and stores."""
 
+import errno
 import json
+import os
+import resource
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from pipeline.dataset.chat import ChatTokenizer
@@ -19,6 +23,7 @@ from reasoning_ui.data_source import _pasted, new_source
 from reasoning_ui.data_state import choice_of, keep_upload, with_limit
 from reasoning_ui.data_tab import GUESS, _refresh, _store_columns, _store_tags
 from reasoning_ui.highlight import chat_html, trained_words
+from reasoning_ui.shared import guard
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 MODEL = ModelStep().model_dump_json()
@@ -111,6 +116,25 @@ def test_another_source_keeps_the_tags_and_forgets_the_columns():
     old = DataStep(question="q", source="a.csv", tags={"scheme": "think"}).model_dump_json()
     step = DataStep.model_validate_json(new_source(old, "gsm8k"))
     assert (step.source, step.question, step.tags.scheme) == ("gsm8k", None, "think")
+
+
+def test_an_upload_that_fills_the_disk_is_told_and_leaves_nothing_there(shared, tmp_path, monkeypatch):
+    """A limit of 1,000 bytes a file stands for the disk, and a refused link for an upload that lies on another one."""
+    (tmp_path / "a.csv").write_text("question,answer\n" + "Why?,1\n" * 500)
+
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(gr.Error) as told:
+            guard(lambda: keep_upload(shared.home.path, str(tmp_path / "a.csv")))()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told.value.message.startswith("The disk is full, and nothing was changed: free some space")
+    assert [p for p in (shared.home.path / "uploads").rglob("*") if p.is_file()] == []
 
 
 def test_uploads_are_kept_once_and_pasted_rows_become_a_file(shared, tmp_path):
