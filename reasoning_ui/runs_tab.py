@@ -14,7 +14,7 @@ from pipeline.failures import OUT_OF_MEMORY
 from pipeline.run_state import RunCard
 from pipeline.studio_home import StudioHome
 from reasoning_ui import drafts, runs_cards
-from reasoning_ui.shared import Shared, choices_of, go_to, guard
+from reasoning_ui.shared import Shared, choices_of, go_to, words_of
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 RESUMABLE = ("stopped", "interrupted", "failed")
@@ -122,8 +122,8 @@ def _wire_acts(shared: Shared, p: Parts) -> None:
     home = shared.home
 
     def act(button: gr.Button, work: Callable[..., str], *more: gr.components.Component, js: str | None = None) -> None:
-        event = button.click(guard(lambda run, *values: _note(work(home, run, *values))), [shared.run, *more], p.said,
-                             js=js, **QUIET)
+        event = button.click(_telling(lambda run, *values: _note(work(home, run, *values))), [shared.run, *more],
+                             p.said, js=js, **QUIET)
         event.then(lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
         event.then(lambda run: detail_updates(home, run)[1:], shared.run, p.chosen[1:], **QUIET)
 
@@ -133,10 +133,11 @@ def _wire_acts(shared: Shared, p: Parts) -> None:
     act(p.later, lambda home, run: moved(home, run, 1))
     act(p.save, saved, p.name, p.note, js=drafts.TYPED_FOR_RUN)
     act(p.prune, pruned)
-    p.lighter.click(guard(lambda run: lighter_run(home, run)), shared.run, [p.said, shared.run], **QUIET).then(
+    p.lighter.click(_telling(lambda run: lighter_run(home, run), 1), shared.run, [p.said, shared.run], **QUIET).then(
         lambda run: list_updates(home, run, ""), shared.run, p.live, **QUIET)
-    p.duplicate.click(guard(lambda run: [*choices_of(jobs.duplicate(home, run)), go_to("train")]), shared.run,
-                      [shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
+    p.duplicate.click(
+        _telling(lambda run: ["", *choices_of(jobs.duplicate(home, run)), go_to("train")], 5), shared.run,
+        [p.said, shared.model, shared.data, shared.rewards, shared.training, shared.tabs], **QUIET)
 
 
 def _wire_trash(shared: Shared, p: Parts) -> None:
@@ -153,11 +154,24 @@ def _wire_trash(shared: Shared, p: Parts) -> None:
         return [_note(f"«{home.about(run)['name']}» is back."), gr.Button(visible=False), "", run]
 
     after = [p.said, p.undo, p.deleted, shared.run]
-    p.delete.click(guard(delete), shared.run, after, **QUIET)
-    p.undo.click(guard(restore), p.deleted, after, **QUIET)
-    p.restore.click(guard(restore), p.trash, after, **QUIET)
-    p.empty.click(guard(lambda: _note(emptied(home))), None, p.said, **QUIET).then(
+    p.delete.click(_telling(delete, 3), shared.run, after, **QUIET)
+    p.undo.click(_telling(restore, 3), p.deleted, after, **QUIET)
+    p.restore.click(_telling(restore, 3), p.trash, after, **QUIET)
+    p.empty.click(_telling(lambda: _note(emptied(home))), None, p.said, **QUIET).then(
         lambda run: detail_updates(home, run)[1:], shared.run, p.chosen[1:], **QUIET)
+
+
+def _telling(work: Callable[..., Any], others: int = 0) -> Callable[..., Any]:
+    """A handler that tells what it was refused in its first output and leaves the others alone: of what fails outside
+    its queue, Gradio shows no message."""
+    def handler(*given: Any) -> Any:
+        try:
+            return work(*given)
+        except (StudioError, OSError) as error:
+            told = f'<div class="rs-note rs-bad" role="alert">{words_of(error)}</div>'
+        return [told, *[gr.skip()] * others] if others else told
+
+    return handler
 
 
 def list_updates(home: StudioHome, run: str, seen: str) -> list[Any]:

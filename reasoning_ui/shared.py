@@ -137,9 +137,13 @@ def _told() -> Iterator[None]:
 
 def in_words(error: StudioError | OSError) -> gr.Error:
     """The page's message for an error; its text is data, so it is escaped, and stays until it is read."""
+    return gr.Error(words_of(error), duration=None, title="This needs a change", print_exception=False)
+
+
+def words_of(error: StudioError | OSError) -> str:
+    """What an error tells a person, as safe HTML."""
     words = refusal(error) if isinstance(error, OSError) else str(error)
-    text = "<br>".join(html.escape(line) for line in words.splitlines())
-    return gr.Error(text, duration=None, title="This needs a change", print_exception=False)
+    return "<br>".join(html.escape(line) for line in words.splitlines())
 
 
 def _step(step: type[StepType], text: str | None) -> StepType:

@@ -184,3 +184,16 @@ def test_a_run_without_memory_goes_on_with_less_after_one_click(fake_home: Any, 
     expect(new).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#runs-lighter")).to_be_hidden()
     expect(new).to_contain_text("finished")
+
+
+def test_what_a_button_cannot_do_is_told_in_words(fake_home: Any, url: str, page: Any) -> None:
+    """The recipe of a run is overwritten with noise while its card is open; Duplicate says what is wrong with it."""
+    from playwright.sync_api import expect
+
+    run = start(fake_home, "Damaged", 2)
+    open_runs(page, url)
+    page.locator(f'[data-run="{run}"]').click()
+    expect(page.locator(f'[data-run="{run}"]')).to_have_attribute("aria-pressed", "true")
+    fake_home.run(run).recipe_file.write_bytes(b"\xc9\xff")
+    page.locator("#runs-duplicate").click()
+    expect(page.locator("#runs-said")).to_contain_text("is no recipe: it holds no text")
