@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import custom_code, devices, locks, run_queue
 from pipeline.disk import LowDisk
 from pipeline.errors import RecipeError, RunError
-from pipeline.failures import STAGE_WORDS, TOKEN, redact
+from pipeline.failures import STAGE_WORDS, TOKEN, redact, refusal
 from pipeline.recipe import Provenance, Recipe
 from pipeline.run_folder import RunFolder
 from pipeline.run_state import RunCard, RunState, card_of, state_of
@@ -57,8 +57,7 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
         half.rename(folder.path)
     except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
-        raise RunError(f"The run's folder could not be made: {error}. See whether {home.runs_dir} may be "
-                       "written.") from error
+        raise RunError(f"The run's folder could not be made. {refusal(error)}") from error
     home.add_run(run_id, recipe.name, kind, recipe.parent.run if recipe.parent else None)
     run_queue.put(home, run_id, kind, request)
     run_queue.advance(home)

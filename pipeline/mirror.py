@@ -17,10 +17,12 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import RunError
+from pipeline.failures import is_disk_full
 from pipeline.studio_home import StudioHome
 
 NOTE = "mirror.json"  # in a local home: where its copies go
 EVERY_SECONDS = 60.0
+PROBE_BYTES = 256 * 1024  # more than the probe's database takes
 SKIPPED = ("worker.lock", NOTE)
 _CHILD = """
 import fcntl, sys
@@ -38,9 +40,7 @@ def open_home(path: Path) -> tuple[StudioHome, str]:
     problem = probe(path)
     if not problem:
         return StudioHome(path), ""
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    local = StudioHome(cache / "reasoning-studio" / name)
+    local = StudioHome(_stand_in(path))
     (local.path / NOTE).write_text(json.dumps({"target": str(path)}), encoding="utf-8")
     restore(path, local)
     return local, (f"{path} {problem}, so live runs are kept in {local.path}; checkpoints, models and records are "
@@ -48,19 +48,32 @@ def open_home(path: Path) -> tuple[StudioHome, str]:
 
 
 def probe(path: Path) -> str:
-    """What a folder lacks to be a home, in words; empty when nothing. Raises RunError when it cannot be written."""
+    """What a folder lacks to be a home, in words; empty when nothing. Raises RunError when it cannot be written.
+
+    A full disk fails like storage without locks or WAL. A home there stays what it was: its runs are not to be seen as
+    dead, nor started a second time elsewhere.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".probe-", dir=path))
+        try:
+            (scratch / "room").write_bytes(bytes(PROBE_BYTES))
+            if not _locks_work(scratch / "lock"):
+                return "does not support file locks"
+            return "" if _wal_works(scratch / "probe.db") else "does not support SQLite's WAL mode"
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
+        if is_disk_full(error) and (path / "studio.db").is_file():
+            return "is full" if (_stand_in(path) / NOTE).is_file() else ""
         raise RunError(f"The home folder {str(path)!r} cannot be written ({error}): choose another with --home or "
                        "REASONING_STUDIO_HOME.") from error
-    try:
-        if not _locks_work(scratch / "lock"):
-            return "does not support file locks"
-        return "" if _wal_works(scratch / "probe.db") else "does not support SQLite's WAL mode"
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _stand_in(path: Path) -> Path:
+    """Where the local home is that stands in for a folder."""
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reasoning-studio" / name
 
 
 def target_of(home: StudioHome) -> Path | None:

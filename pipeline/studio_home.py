@@ -234,11 +234,15 @@ class StudioHome:
         db.row_factory = sqlite3.Row
         return db
 
+    def _version(self) -> int:
+        """The schema of studio.db, also where a full disk lets nobody open it to write."""
+        return int(select(self.database, "PRAGMA user_version")[0]["user_version"])
+
     def _migrate(self) -> None:
+        if self.database.is_file() and self._version() == len(MIGRATIONS):
+            return
         db = self._connect()
         try:
-            if db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS):
-                return
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("BEGIN IMMEDIATE")
             version = db.execute("PRAGMA user_version").fetchone()[0]

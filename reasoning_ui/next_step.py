@@ -49,7 +49,7 @@ def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | None:
     if state.state == "running" and state.kind == "ask":
         return "Its models are loaded and answer your questions.", "Ask them", "compare"
     if state.state == "running" or state.state == "stopping":
-        return f"{state.words or 'Starting'}.", "Watch it live", "live"
+        return state.reason or f"{state.words or 'Starting'}.", "Watch it live", "live"
     if state.state == "waiting":
         return state.reason or "Waiting for its turn.", "See the queue", "runs"
     if state.state == "finished" and to_compare:

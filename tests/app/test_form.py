@@ -148,6 +148,11 @@ def test_the_next_step_follows_the_run(state: RunState | None, to_compare: bool,
     assert next_step((), state, newcomer=False, to_compare=to_compare).tab == tab
 
 
+def test_a_run_that_waits_for_room_on_the_disk_says_so_in_the_header() -> None:
+    paused = RunState("running", stage="grpo", done=3, total=9, unit="steps", alive=True, reason="Paused: disk full.")
+    assert next_step((), paused, newcomer=False, to_compare=False).words == "Paused: disk full."
+
+
 def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_training() -> None:
     assert next_step((), None, newcomer=True, to_compare=False).tab == "start"
     broken = ModelCheck(None, ("No such model.",))

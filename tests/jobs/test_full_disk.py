@@ -42,6 +42,27 @@ print(select(database, "SELECT name FROM runs"))
     assert done.stdout.splitlines() == ["disk I/O error", "[{'name': 'My run'}]"], done.stderr
 
 
+def test_a_home_on_a_disk_that_has_filled_up_is_still_the_home(tmp_path: Path) -> None:
+    """Without room SQLite's WAL fails as on a bucket. Taken for one, the runs would be looked for elsewhere and those
+    that go on be told as interrupted. A folder that was no home yet is refused in words."""
+    StudioHome(tmp_path / "home")
+    done = without_disk("""
+import sys
+from pathlib import Path
+from pipeline import mirror
+from pipeline.errors import RunError
+home, notice = mirror.open_home(Path(sys.argv[1]))
+print(home.path, repr(notice))
+try:
+    mirror.open_home(Path(sys.argv[2]))
+except RunError as error:
+    print(error)
+""", str(tmp_path / "home"), str(tmp_path / "new"))
+    known, new = done.stdout.splitlines()
+    assert known == f"{tmp_path / 'home'} ''"
+    assert new.startswith(f"The home folder '{tmp_path / 'new'}' cannot be written")
+
+
 def test_a_command_that_cannot_write_says_so_and_exits_with_1(tmp_path: Path) -> None:
     """`run` on a full disk: one sentence, exit code 1, no traceback, and nothing in the home but what was there."""
     StudioHome(tmp_path)
