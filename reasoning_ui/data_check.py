@@ -70,7 +70,7 @@ class CheckSection:
         self.limit = gr.Textbox("", visible="hidden", label="suggested-limit")
         self.made = gr.Textbox("", visible="hidden", label="checked-folder")
         self.checked = gr.Textbox("", visible="hidden", label="checked-choice")
-        with gr.Row(visible=False, elem_id="keep-row", elem_classes="r-end") as self.keep_row:
+        with gr.Row(visible=False, elem_id="keep-row", equal_height=True) as self.keep_row:
             self.name = gr.Textbox(label="Name", placeholder="School problems, tagged", elem_id="keep-name",
                                    max_length=100)
             self.keep = gr.Button("Keep as a prepared dataset", elem_id="keep-data")
