@@ -2,8 +2,9 @@
 
 The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--set SECTION.FIELD=VALUE`
 changes any other setting (the value as in YAML). `--stop-after` stops and resumes once in GRPO, `--levels` evaluates
-the GRPO model again in 8 and 4 bit, `--aime` adds a file of AIME problems to the comparison.
-Writes one JSON file: seconds per stage, every time and reward metric, events, and the counts of the evaluation.
+the GRPO model again in 8 and 4 bit, `--samples` asks the SFT and the GRPO model for several answers to each question,
+`--aime` adds a file of AIME problems to the comparison. Writes one JSON file: seconds per stage, every time and reward
+metric, events, and of the evaluation counts and right answers to each question, which `benchmarks.seeds` compares.
 """
 
 import argparse
@@ -32,10 +33,12 @@ def main() -> None:
     folder = home.run(run_id)
     deadline = time.monotonic() + args.limit_seconds
     state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
-    if args.levels and state == "finished":
-        jobs.submit(home, "evaluate", run_id,
-                    request={"models": ["grpo"], "benchmarks": ["test"], "precisions": args.levels})
-        state = _follow(home, run_id, 0, deadline, args.resumes)
+    further = [{"models": ["sft", "grpo"], "samples": args.samples, "temperature": 0.5}] if args.samples else []
+    further += [{"models": ["grpo"], "precisions": args.levels}] if args.levels else []
+    for request in further:
+        if state == "finished":
+            jobs.submit(home, "evaluate", run_id, request={"benchmarks": ["test"], **request})
+            state = _follow(home, run_id, 0, deadline, args.resumes)
     Path(args.out).write_text(json.dumps({"engine": args.engine, "state": state, **_records(folder)}, indent=1))
     print(json.dumps({"engine": args.engine, "state": state, "run": str(folder.path)}))
 
@@ -63,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sleep", action="store_true", help="vLLM sleeps while learning")
     parser.add_argument("--stop-after", type=int, default=0, help="stop and resume once after this GRPO step; 0 never")
     parser.add_argument("--levels", nargs="*", default=[], help="precisions to evaluate the GRPO model in afterwards")
+    parser.add_argument("--samples", type=int, default=0, help="answers to each question at temperature 0.5 afterwards")
     parser.add_argument("--aime", help="JSONL of AIME problems to answer too")
     parser.add_argument("--resumes", type=int, default=0, help="how often a failed run is resumed: another job on the "
                         "same GPU that ends while vLLM measures memory makes vLLM give up")
@@ -125,12 +129,24 @@ def _records(folder: RunFolder) -> dict[str, Any]:
     stages = {row["name"]: {"attempt": row["attempt"], "state": row["state"],
                             "seconds": round(row["ended"] - row["started"], 1) if row["ended"] else None}
               for row in reader.stages()}
-    answers = reader.rows("SELECT model, COUNT(*) AS n, SUM(exact) AS exact, SUM(lenient) AS lenient, "
-                          "SUM(format) AS format, SUM(truncated) AS truncated, SUM(tokens) AS tokens, benchmark, "
-                          "json_extract(settings, '$.precision') AS precision FROM evaluations "
-                          "GROUP BY model, benchmark, precision")
-    return {"stages": stages, "metrics": metrics, "answers": answers, "evaluations": reader.status().get("evaluations"),
-            "events": [row["text"] for row in reader.events()]}
+    return {"stages": stages, "metrics": metrics, "answers": _answers(reader),
+            "evaluations": reader.status().get("evaluations"), "events": [row["text"] for row in reader.events()]}
+
+
+def _answers(reader: RunReader) -> list[dict[str, Any]]:
+    """Counts of every model, benchmark and way to ask, and `right`: the right answers to each question, in order."""
+    grouped = reader.rows("SELECT model, benchmark, settings, COUNT(*) AS n, SUM(exact) AS exact, SUM(lenient) AS "
+                          "lenient, SUM(format) AS format, SUM(truncated) AS truncated, SUM(tokens) AS tokens "
+                          "FROM evaluations GROUP BY model, benchmark, settings")
+    for row in grouped:
+        settings = row.pop("settings")
+        right = reader.rows("SELECT SUM(exact) AS exact FROM evaluations WHERE model = ? AND benchmark = ? AND "
+                            "settings = ? GROUP BY question_index ORDER BY question_index",
+                            (row["model"], row["benchmark"], settings))
+        asked = json.loads(settings)
+        row |= {name: asked.get(name) for name in ("precision", "samples", "temperature")}
+        row["right"] = [one["exact"] for one in right]
+    return grouped
 
 
 if __name__ == "__main__":
