@@ -8,6 +8,8 @@ from pipeline.diagnose_rewards import reward_never_varies, rewards_failing
 
 FEW = 10  # fewer steps than this say nothing
 MANY = 60  # a trend needs this many
+EASIER = ("take questions that the model sometimes gets right: easier ones, or those with short solutions (Longest "
+          "solution for GRPO, in part 5 of the Data tab)")
 
 
 def findings(trace: Trace) -> list[Finding]:
@@ -30,7 +32,7 @@ def rewards_zero(trace: Trace) -> Finding | None:
         "rewards_zero", "serious", "No answer has earned any reward yet",
         f"The total reward was {paid} in all {total.last_step} steps, so there is nothing to learn from.",
         "Read some answers: if the tags are missing, train longer with SFT or add the reward for approximate format; "
-        "if the answers are wrong, take easier questions.", trace.look("all", "newest"))
+        f"if the answers are wrong, {EASIER}.", trace.look("all", "newest"))
 
 
 def tags_missing(trace: Trace) -> Finding | None:
@@ -58,7 +60,7 @@ def groups_equal(trace: Trace) -> Finding | None:
     if right and mean(right) > 0.9:
         change = "The questions have become too easy: take harder ones, or end the run here."
     else:
-        change = "Raise the temperature or the answers per question, take easier questions, or add a finer reward."
+        change = f"Raise the temperature or the answers per question, {EASIER}, or add a finer reward."
     return Finding(
         "groups_equal", "serious", "Nearly every group has equal rewards",
         f"In the last {len(flat.recent())} points {mean(flat.recent()):.0%} of the groups gave all their answers the "
@@ -93,9 +95,9 @@ def accuracy_flat(trace: Trace) -> Finding | None:
     return Finding(
         "accuracy_flat", "notable", "The format is learned, but the answers do not get better",
         f"{mean(form.recent()):.0%} of the answers are in the right format, while the share of right answers went "
-        f"from {mean(right.quarters()[0]):.0%} to {now:.0%}.",
+        f"from {mean(right.quarters()[0]):.1%} to {now:.1%}.",
         "Give the reward for a right answer more weight than the rewards for format; check that the references are "
-        "right; take questions that the model answers sometimes.", trace.look("all_wrong", "newest"))
+        f"right; {EASIER}.", trace.look("all_wrong", "newest"))
 
 
 def gaming(trace: Trace) -> Finding | None:
