@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline import cli_data, cli_export, cli_join, cli_rewards, cli_runs, cli_score
 from pipeline.errors import DatasetError, EngineError, RecipeError, RewardError, RunError, StudioError
-from pipeline.failures import is_disk_full
+from pipeline.failures import is_disk_full, refusal
 from pipeline.mirror import open_home
 from pipeline.studio_home import default_home
 from pipeline.tags import SCHEMES
@@ -57,8 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _in_words(error: OSError | sqlite3.Error) -> str:
     """What the system refused, of which file, and what to look at. Raises what names no file: that is our fault."""
     if isinstance(error, OSError) and error.filename is not None:
-        return (f"{str(error.filename)!r} cannot be used ({error.strerror}): see whether it is there, is a file where "
-                "it should be one, and may be read and written, then give the command again.")
+        return refusal(error)
     raise error
 
 

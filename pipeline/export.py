@@ -45,7 +45,12 @@ def existing(folder: RunFolder) -> list[Path]:
 def text_file(folder: RunFolder, name: str, text: str) -> Path:
     """A text export."""
     path = exports(folder) / name
-    path.write_text(text, encoding="utf-8")
+    half = path.with_name(f"{name}.part")
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
     return path
 
 

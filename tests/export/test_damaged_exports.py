@@ -1,6 +1,8 @@
 """What a run folder that was copied half says when something of it is taken away: no file that is not whole leaves."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -53,7 +55,19 @@ def test_the_export_tab_opens_with_half_a_model(finished):
     assert [name for name, _ in choices["choices"]] == ["GRPO (not whole)", "SFT (4.0 MB)"]
 
 
+def test_a_text_that_does_not_fit_on_the_disk_leaves_nothing_behind(finished, monkeypatch):
+    """Half a recipe would be offered as one. A writer that fails in the middle stands for the disk."""
+    def full(path, text, **kwargs):
+        path.write_bytes(text[:10].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        export.text_file(finished, "recipe.yaml", "name: a recipe that is long")
+    assert list(export.exports(finished).iterdir()) == []
+
+
 def test_a_file_where_the_folder_of_exports_belongs_is_told(finished, capsys):
     (finished.path.parent.parent / "exports").write_text("")
     code, document = run(finished, capsys, "recipe")
-    assert code == 1 and "exports" in document["error"] and "is a file where it should be one" in document["error"]
+    assert code == 1 and "The file system refused: Not a directory (" in document["error"]

@@ -41,7 +41,7 @@ def as_folder(path: Path) -> None:
     (lambda run: half(run.database), ["show"], "run.db again from where the run came, or delete the run; its models"),
     (lambda run: run.database.write_bytes(b"rubbish" * 900), ["compare"], "are damaged: file is not a database. Copy"),
     (lambda run: as_folder(run.database), ["show"], "run.db is a file that may be read"),
-    (lambda run: as_folder(run.log), ["log"], "log.txt' cannot be used (Is a directory): see whether it is there"),
+    (lambda run: as_folder(run.log), ["log"], "The file system refused: Is a directory ("),
     (lambda run: run.recipe_file.unlink(), ["show"], "Cannot read the recipe"),
     (lambda run: None, ["compare", "--benchmark", "nope"], "has no answers to 'nope', only to test: choose one of"),
     (lambda run: None, ["evaluate", "--model", "tiny"], "a run or --model, not both"),
