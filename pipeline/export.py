@@ -3,6 +3,7 @@
 Everything is written to `exports/<run>/` in the home, whole or not at all. Nothing here imports torch.
 """
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -105,19 +106,27 @@ def repeat_zip(folder: RunFolder) -> Path:
 
 def gguf_file(folder: RunFolder, stage: str, kind: Format, progress: Progress = _quiet,
               check: bool = True) -> tuple[Path, Check | None]:
-    """A GGUF file, read back through transformers in a process of its own. A file that fails its check is deleted."""
+    """A GGUF file, read back through transformers in a process of its own. It appears among the exports only then; one
+    that fails its check is deleted."""
     model, recipe = _model(folder, stage), folder.recipe()
     out = exports(folder) / f"{stage}-{kind}.gguf"
-    write_gguf(model, out, kind, f"{recipe.name} ({STAGES[stage]})",
-               lambda done, total: progress(0.6 * done / total, f"Writing {done} of {total} tensors"))
-    if not check:
-        return out, None
-    progress(0.65, "Reading the file back through transformers")
-    result = run_check("gguf", str(model), str(out))
-    if not result.passed:
-        out.unlink(missing_ok=True)
-        raise RunError(f"The GGUF file was deleted, because what it holds is not the model: {result.sentence}")
-    return out, result
+    unchecked = out.parent / ".unchecked" / out.name
+    unchecked.parent.mkdir(exist_ok=True)
+    try:
+        write_gguf(model, unchecked, kind, f"{recipe.name} ({STAGES[stage]})",
+                   lambda done, total: progress(0.6 * done / total, f"Writing {done} of {total} tensors"))
+        result = None
+        if check:
+            progress(0.65, "Reading the file back through transformers")
+            result = run_check("gguf", str(model), str(unchecked))
+            if not result.passed:
+                raise RunError(f"The GGUF file was deleted, because what it holds is not the model: {result.sentence}")
+        unchecked.replace(out)
+        return out, result
+    finally:
+        unchecked.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another export is at work there
+            unchecked.parent.rmdir()
 
 
 def merge_check(folder: RunFolder, stage: str) -> Check:

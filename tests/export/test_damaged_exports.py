@@ -67,6 +67,20 @@ def test_a_text_that_does_not_fit_on_the_disk_leaves_nothing_behind(finished, mo
     assert list(export.exports(finished).iterdir()) == []
 
 
+def test_a_gguf_file_is_offered_only_when_it_was_checked(finished, monkeypatch):
+    """An export that is killed in the middle of the check leaves no file that looks ready."""
+    seen = []
+
+    def check(kind, folder, file):
+        seen.extend([Path(file).is_file(), export.existing(finished)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "run_check", check)
+    with pytest.raises(KeyboardInterrupt):
+        export.gguf_file(finished, "grpo", "f16")
+    assert seen == [True, []] and list(export.exports(finished).iterdir()) == []
+
+
 def test_a_file_where_the_folder_of_exports_belongs_is_told(finished, capsys):
     (finished.path.parent.parent / "exports").write_text("")
     code, document = run(finished, capsys, "recipe")
