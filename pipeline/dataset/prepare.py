@@ -119,7 +119,8 @@ def read_part(path: str | Path) -> list[dict[str, Any]]:
     try:
         return pq.read_table(path, columns=list(COLUMNS)).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"The prepared data {str(path)!r} cannot be read: {error}. Prepare it again.") from error
+        why = str(error).rstrip(".")
+        raise DatasetError(f"The prepared data {str(path)!r} cannot be read: {why}. Prepare it again.") from error
 
 
 def load_benchmark(name_or_path: str, limit: int | None = None, unanswered: bool = False) -> list[dict[str, Any]]:
