@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from pydantic import Field
 
+from pipeline.rewards import answers
 from pipeline.rewards.base import Example, Item, Mark, Parameters, RewardKind
 from pipeline.rewards.correct import score_bounds, short
 
@@ -37,12 +38,19 @@ class Arithmetic(Parameters):
     right: float = Field(0.5, title="All hold", ge=-100, le=100, description="Every equation that was read is true.")
     wrong: float = Field(-0.5, title="One is false", ge=-100, le=100, description="At least one equation is false.")
     none: float = Field(0.0, title="No equation", ge=-100, le=100, description="Nothing that can be checked.")
+    only_right: bool = Field(True, title="Only of right answers",
+        description="A wrong answer gets the score of no equation. Without this, a model that is seldom right learns to "
+        "write one true equation that has nothing to do with the question.")
     tolerance: float = Field(0.0, title="Relative tolerance", ge=0, le=1,
         description="0.01 accepts results that are off by up to 1 %; a rounded decimal is always accepted.")
 
 
 def arithmetic(item: Item, p: Arithmetic) -> Mark:
     """All equations of numbers in the reasoning hold, or one is false."""
+    if p.only_right and item.reference is None:
+        return None, "there is no reference answer"
+    if p.only_right and not (item.answer and answers.compare(item.answer, str(item.reference))):
+        return p.none, "the answer is not right, so its equations do not count"
     count = 0
     for words, value, results, step in equations(item.reasoning or ""):
         if not holds(value, results, step, Fraction(p.tolerance)):
@@ -130,5 +138,5 @@ KINDS = (
         Arithmetic, lambda p, s: score_bounds(p, ("right", "wrong", "none")), arithmetic,
         (Example(_reasoning("6 x 7 = 42"), "42", 0.5), Example(_reasoning("12 / 4 = 6, and 6 x 7 = 42"), "42", -0.5),
          Example(_reasoning("$1,000 / 3 = $333.33 each"), "42", 0.5),
-         Example(_reasoning("It must be 42."), "42", 0.0))),
+         Example(_reasoning("It must be 42."), "42", 0.0), Example(_reasoning("2 * 2 = 4"), "43", 0.0))),
 )

@@ -46,6 +46,7 @@ def probes(scheme: TagScheme, prompt: str, reference: str) -> list[Probe]:
         Probe("the prompt repeated, no tags", prompt),
         Probe("nothing at all", ""),
         Probe("tags over and over", "".join(scheme.tags) * 20),
+        Probe("a true equation about nothing", tags.wrap(scheme, f"{REASONING} 2 * 2 = 4.", wrong)),
     ]
 
 

@@ -50,6 +50,19 @@ def test_a_tolerance_and_all_scores_can_be_set() -> None:
     assert score("no sum", none=-1) == -1
 
 
+def test_equations_of_a_wrong_answer_do_not_count_unless_asked_for() -> None:
+    """The reference is 1. Seen with a small model: one true equation, whatever the question."""
+    def marked(answer: str, reference: str | None = "1", **parameters: bool) -> float | None:
+        spec = RewardSpec(kind="arithmetic", parameters=parameters)
+        with RewardSet(RewardsStep(functions=[spec]), SCHEME) as rewards:
+            text = wrap(SCHEME, "2 * 2 = 4", answer)
+            return rewards.score([text], [reference], [""]).raw["arithmetic"][0]
+
+    assert (marked("1"), marked("1.0"), marked("4"), marked("")) == (0.5, 0.5, 0.0, 0.0)
+    assert marked("1", None) is None
+    assert (marked("4", only_right=False), marked("4", None, only_right=False)) == (0.5, 0.5)
+
+
 def test_hostile_texts_are_read_in_a_moment() -> None:
     """A million characters each; the long product has thousands of digits and is told without them."""
     started = time.process_time()

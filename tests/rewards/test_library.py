@@ -222,12 +222,22 @@ def test_a_reward_for_a_number_anywhere_is_found_out() -> None:
         assert any("every number from 0 to 999" in w and "honest right answer" in w for w in warnings)
 
 
+def test_a_true_equation_about_nothing_is_found_out_where_it_pays() -> None:
+    """What a small model learnt from it: docs/gpu.md."""
+    for only_right in (True, False):
+        step = RewardsStep(functions=[RewardSpec(kind="math_equal"),
+                                      RewardSpec(kind="arithmetic", parameters={"only_right": only_right})])
+        with RewardSet(step, SCHEME) as rewards:
+            warnings = gaming_check(rewards, "How many?", "42").warnings
+        assert any("a true equation about nothing" in w for w in warnings) is not only_right
+
+
 def test_mutants_cover_the_ways_in_which_answers_go_wrong() -> None:
     names = " ".join(m.name for m in mutants(SCHEME, wrap(SCHEME, "So.", "42"), "42"))
     for word in ("missing", "doubled", "misspelt", "before the reasoning", "wrong answer", "outside its tag", "cut off",
                  "empty", "spam"):
         assert word in names
-    assert len(probes(SCHEME, "How many?", "42")) == 9
+    assert len(probes(SCHEME, "How many?", "42")) == 10
 
 
 def test_presets_can_be_saved_and_loaded() -> None:
