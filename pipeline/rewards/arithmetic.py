@@ -39,8 +39,8 @@ class Arithmetic(Parameters):
     wrong: float = Field(-0.5, title="One is false", ge=-100, le=100, description="At least one equation is false.")
     none: float = Field(0.0, title="No equation", ge=-100, le=100, description="Nothing that can be checked.")
     only_right: bool = Field(True, title="Only of right answers",
-        description="A wrong answer gets the score of no equation. Without this, a model that is seldom right learns to "
-        "write one true equation that has nothing to do with the question.")
+        description="A wrong answer gets the score of no equation. Without this, a model that is seldom right learns "
+        "to write one true equation that has nothing to do with the question.")
     tolerance: float = Field(0.0, title="Relative tolerance", ge=0, le=1,
         description="0.01 accepts results that are off by up to 1 %; a rounded decimal is always accepted.")
 
