@@ -22,7 +22,7 @@ def card(folder: RunFolder, stage: str, repo: str = "your-name/your-model") -> s
     benchmark = next(iter(comparison.benchmarks(folder)), "test")
     front = _front(recipe, rows, stage, benchmark)
     results = _results(recipe, rows, expected, benchmark)
-    parts = [f"# {_plain(recipe.name)}", _what(recipe, stage), "## Results", results,
+    parts = [f"# {report.as_text(_plain(recipe.name))}", _what(recipe, stage), "## Results", results,
              "## How to prompt it", _prompting(recipe, repo), "## Data", _data(folder, recipe), "## Limits",
              _limits(recipe, rows), "## Recipe", f"```yaml\n{public_recipe(recipe)}```",
              "Trained with Reasoning Studio. The recipe above repeats the run."]

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def markdown(
 ) -> str:
     """The report: what was compared, the table, what can be claimed, by subject, how to repeat it."""
     parts = [
-        f"# {recipe.name}: comparison",
+        f"# {as_text(recipe.name)}: comparison",
         f"Run `{run}`, questions `{benchmark}`, data `{recipe.data.source}`, base model `{recipe.model.source}`. "
         "Rates with 95 % intervals (Wilson; resampled by question where there are several answers each).",
         as_table(rows, expected),
@@ -102,6 +103,11 @@ def markdown(
         f"```yaml\n{recipe.to_yaml()}```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def as_text(words: str) -> str:
+    """A name from a person or from data, in one line of Markdown that holds no image, link, tag, code or table cell."""
+    return re.sub(r"([\\<\[\]|`&])", r"\\\1", " ".join(words.split()))
 
 
 def claims(tests: Sequence[PairedTest]) -> str:
@@ -129,7 +135,7 @@ def subject_table(rows: Sequence[Row]) -> str:
     lines = ["| subject | " + " | ".join(title_of(k) for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
     for subject, rates in found.items():
         cells = [rate_text(rates[k]) if k in rates else "–" for k in keys]
-        lines.append(f"| {subject.replace('|', '/')} | " + " | ".join(cells) + " |")
+        lines.append(f"| {as_text(subject)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -139,7 +145,7 @@ def reward_table(rewards: RewardMeans) -> str:
     lines = ["| reward | " + " | ".join(title_of(k) for k in keys) + " |", "|---" * (len(keys) + 1) + "|"]
     for label, means in rewards.items():
         cells = [f"{m.mean:.2f} ({m.low:.2f} to {m.high:.2f})" if (m := means.get(k)) else "–" for k in keys]
-        lines.append(f"| {label.replace('|', '/')} | " + " | ".join(cells) + " |")
+        lines.append(f"| {as_text(label)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from pipeline.export_card import card
 from pipeline.export_script import script
 from pipeline.merge_check import Check
 from pipeline.recipe import Recipe
+from pipeline.report import as_text
 from pipeline.rewards import RewardSet
 from pipeline.rewards.library import LIBRARY
 from pipeline.run_folder import RunFolder
@@ -158,3 +159,9 @@ def test_the_scripts_rewards_are_the_apps(tags, reference):
         found = function(completions=[[{"content": t}] for t in texts], reference=[reference] * len(texts),
                          prompts=[[{"content": "?"}]] * len(texts), completion_ids=ids)
         assert json.dumps(found) == json.dumps(expected[function.__name__]), function.__name__
+
+
+def test_names_of_others_load_nothing_in_a_card_or_a_report() -> None:
+    """An opened recipe or a dataset may bring them: their images, links, tags and cells stay text, on one line."""
+    assert as_text("Demo (seed 1), a_b*c") == "Demo (seed 1), a_b*c"
+    assert as_text("<img src=x>\n![a](http://b) `c` | d") == r"\<img src=x> !\[a\](http://b) \`c\` \| d"
