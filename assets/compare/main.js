@@ -17,6 +17,7 @@ const FRAME = `
 <div id="compare-summary"></div>
 <div id="compare-sentences"></div>
 <div class="cmp-body" hidden>
+  <div id="compare-jump" class="cmp-controls"></div>
   <section id="compare-charts" aria-label="Charts"></section>
   <section id="compare-side" aria-labelledby="compare-side-title">
     <h3 id="compare-side-title">Answers side by side</h3>
@@ -35,6 +36,7 @@ const FRAME = `
 <div class="cmp-lost" role="alert" hidden></div>`;
 const FILES = [["answers.csv", "All answers (CSV)", "text/csv"], ["comparison.json", "Everything (JSON)", "application/json"],
   ["report.md", "Report (Markdown)", "text/markdown"], ["report.html", "Report (one HTML page)", "text/html"]];
+const JUMPS = [["compare-ask", "Ask them a question"], ["compare-more", "Compare others"]];  // below all questions
 const START = { kind: "all", cell: "", search: "", sort: "number", page: 1 };
 
 class Compare {
@@ -63,8 +65,17 @@ class Compare {
       const cell = e.target.closest("[data-cell]")?.dataset.cell;
       if (cell) this.choose({ kind: "all", cell: cell === this.chosen.cell ? "" : cell, page: 1 });  // again: leave it
     });
+    this.part("#compare-jump").append(...JUMPS.map(([id, title]) =>
+      this.dom.el("button", { type: "button", class: "cmp-button", onclick: () => this.jump(id) }, title)));
     this.part("#compare-download .cmp-controls").append(...FILES.map(([name, title, type]) =>
       this.dom.el("button", { type: "button", class: "cmp-button", onclick: e => this.download(name, type, e.target) }, title)));
+  }
+
+  jump(id) {
+    const part = document.getElementById(id);
+    part.querySelector("button.label-wrap:not(.open)")?.click();
+    part.querySelector("button").focus({ preventScroll: true });
+    setTimeout(() => part.scrollIntoView({ behavior: "smooth" }), 150);  // when what was closed has its height
   }
 
   arrive(address) {  // a link to a question

@@ -200,7 +200,8 @@ def test_a_model_that_cannot_answer_is_refused_where_it_was_asked_for(page: Any,
 def test_all_three_are_asked_and_a_question_is_stopped(page: Any, url: str) -> None:
     open_tab(page, url, "Compare")
     page.locator("#compare-questions details.q").first.wait_for()
-    page.get_by_role("button", name="Ask the models").click()
+    page.get_by_role("button", name="Ask them a question").click()
+    expect(page.get_by_role("button", name="Ask the models")).to_be_in_viewport()
     ask, answers = page.locator("#compare-ask"), page.locator("#compare-ask-answers")
     ask.get_by_label("Question", exact=True).fill("Zoe has 49 marbles. Leo brings 38 more.")
     ask.get_by_role("button", name="Ask", exact=True).click()
