@@ -19,6 +19,8 @@ def theme() -> gr.themes.Base:
         block_info_text_color_dark="*neutral_300",
         block_title_text_color="*neutral_700",
         block_title_text_color_dark="*neutral_200",
+        checkbox_border_color="*neutral_500",  # 3 to 1 against the page, as WCAG 2.1 asks of what is no text
+        checkbox_border_color_dark="*neutral_400",
         button_cancel_background_fill="#b91c1c",
         button_cancel_background_fill_hover="#991b1b",
         button_cancel_background_fill_dark="#b91c1c",
