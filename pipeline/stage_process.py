@@ -12,6 +12,7 @@ import errno
 import gc
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -111,6 +112,8 @@ def main(arguments: list[str]) -> int:
     """Run one stage; the exit status is the module's answer."""
     folder, stage, attempt, answer = RunFolder(Path(arguments[0])), arguments[1], int(arguments[2]), Path(arguments[3])
     is_main = os.environ.get("RANK", "0") == "0"
+    if stage == "sft":
+        keep_memory_whole()
     writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
     hears = stop_poll(folder) if is_main else never  # other ranks, perhaps on other machines, open no database
     run = Run(folder, folder.recipe(), writer, stop_requested=hears, stage=stage, attempt=attempt,
@@ -196,6 +199,18 @@ def end(child: "subprocess.Popen[bytes]") -> None:
         child.wait(END_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
+
+
+def keep_memory_whole() -> None:
+    """Let torch's memory grow in place (https://docs.pytorch.org/docs/stable/notes/cuda.html#memory-management).
+
+    Texts of ever other lengths leave holes in it: SFT of a model of 135 million parameters held 38, 44 and 63 GiB of an
+    H200 in three runs of one recipe, where texts that all fill the length need 39 by the estimate. Before torch is
+    imported; what is set already stays. Not with vLLM, whose sleep does not bear it, nor where CUDA cannot do it.
+    """
+    wsl = "microsoft" in platform.release().lower()
+    if sys.platform == "linux" and not wsl and not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
 def environment_for(model: ModelStep) -> dict[str, str]:

@@ -47,6 +47,16 @@ def test_the_launcher_for_several_gpus_is_what_accelerate_understands():
     assert (read.mixed_precision, read.dynamo_backend) == ("no", "no") and read.main_process_port
 
 
+@pytest.mark.parametrize(("given", "release", "set_to"), [
+    ({}, "6.1.0-generic", "expandable_segments:True"), ({}, "5.15.90.1-microsoft-standard-WSL2", None),
+    ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}, "6.1.0-generic", None)])
+def test_memory_grows_in_place_where_cuda_can_and_nobody_chose_otherwise(given, release, set_to, monkeypatch):
+    monkeypatch.setattr(stage_process.os, "environ", dict(given))
+    monkeypatch.setattr(stage_process.platform, "release", lambda: release)
+    stage_process.keep_memory_whole()
+    assert stage_process.os.environ.get("PYTORCH_ALLOC_CONF") == set_to
+
+
 def test_the_first_rank_that_fails_says_why_and_a_killed_one_ran_out_of_memory(make_run, tmp_path):
     """When one rank is out of memory, the others fail for want of it; the system's kill leaves no words at all."""
     answer = tmp_path / "answer.json"
