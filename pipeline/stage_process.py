@@ -34,6 +34,7 @@ from pipeline.run_folder import RunFolder, RunWriter
 STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
 DISK_FULL = 74  # exit status of a stage that met a full disk (EX_IOERR)
+TEGRA = Path("/etc/nv_tegra_release")
 REQUEST = "STUDIO_STAGE_REQUEST"  # what an evaluation, a dry run or Ask was asked for, as JSON
 PART = "STUDIO_STAGE_PART"  # which of how many equal parts of the stage, as JSON
 IS_CHILD = bool(os.environ.get("STUDIO_STAGE_PROCESS"))
@@ -112,7 +113,7 @@ def main(arguments: list[str]) -> int:
     """Run one stage; the exit status is the module's answer."""
     folder, stage, attempt, answer = RunFolder(Path(arguments[0])), arguments[1], int(arguments[2]), Path(arguments[3])
     is_main = os.environ.get("RANK", "0") == "0"
-    if stage == "sft":
+    if stage == "sft" or (stage == "grpo" and not folder.recipe().model.vllm_sleep):
         keep_memory_whole()
     writer: Any = RunWriter(folder) if is_main else SilentWriter(folder)
     hears = stop_poll(folder) if is_main else never  # other ranks, perhaps on other machines, open no database
@@ -206,10 +207,11 @@ def keep_memory_whole() -> None:
 
     Texts of ever other lengths leave holes in it: SFT of a model of 135 million parameters held 38, 44 and 63 GiB of an
     H200 in three runs of one recipe, where texts that all fill the length need 39 by the estimate. Before torch is
-    imported; what is set already stays. Not with vLLM, whose sleep does not bear it, nor where CUDA cannot do it.
+    imported; what is set already stays. vLLM bears it (Unsloth sets it too), its sleep does not, nor do WSL and Tegra.
     """
-    wsl = "microsoft" in platform.release().lower()
-    if sys.platform == "linux" and not wsl and not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
+    cannot = "microsoft" in platform.release().lower() or TEGRA.exists()
+    chosen = {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ)
+    if sys.platform == "linux" and not cannot and not chosen:
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
