@@ -77,9 +77,9 @@ def test_a_start_is_chosen_with_the_keyboard_and_says_what_to_expect(page: Any, 
     for _ in range(3):
         start.press("ArrowDown")
     start.press("Enter")
-    expect(page.locator("#preset-expect")).to_contain_text("could not be shown")
+    expect(page.locator("#preset-expect")).to_contain_text("it is too small for most of them")
     expect(page.locator("#review-about")).to_contain_text("GSM8K: school mathematics")
-    expect(page.locator("#setting-grpo-steps input")).to_have_value("130")
+    expect(page.locator("#setting-grpo-steps input")).to_have_value("75")
     expect(page.locator("#review-problems")).to_contain_text("SmolLM2-135M-Instruct is not on this machine")
 
 
