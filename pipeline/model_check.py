@@ -83,9 +83,9 @@ def _space_problems(facts: ModelFacts, model: ModelStep, hardware: Hardware, hom
                         f"{where} has {capacity:.1f} GiB: {_smaller(facts, hardware, weights)}")
     merged = 2 * facts.parameters * 2 / GIB  # models/sft and models/grpo
     if home is not None and (free := free_disk_gib(home)) < merged + 0.2:
-        problems.append(f"A run keeps two merged models of {in_words(merged / 2 * GIB)} each, beside checkpoints and "
-                        f"its store; {home} has {in_words(free * GIB)} left: free some space, or start the app with "
-                        "--home on another disk.")
+        problems.append(f"A run needs {in_words((merged + 0.2) * GIB)} of disk space, for two merged models of "
+                        f"{in_words(merged / 2 * GIB)} each, checkpoints and its records; {home} has "
+                        f"{in_words(free * GIB)} left: free some space, or start the app with --home on another disk.")
     return problems
 
 
