@@ -27,6 +27,7 @@ NAMES = {
     "system": ("system", "system_prompt"),
     "subject": ("subject", "topic", "category", "type", "problem_type"),
 }
+SHORTEST = "holds the shortest texts"  # the reason of a guess that may well be wrong
 LONG = 120  # characters; a final answer is shorter, a worked solution longer
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "prompter": "user"}
 
@@ -90,7 +91,8 @@ def guess_mapping(columns: Sequence[str], rows: Sequence[Row[str, Any]], data: D
                            "Name the one that holds the questions under 'Question column'.")
     rule, why = _rule(found, rows, data.answer_rule)
     reasons["rule"] = why
-    return Mapping(**found, rule=rule, reasons=reasons, warnings=tuple(_warnings(found, chosen, rows)))
+    warnings = (*_doubts(found, reasons), *_warnings(found, chosen, rows))
+    return Mapping(**found, rule=rule, reasons=reasons, warnings=warnings)
 
 
 # ------------------------------------------------------------------------------------------------------------------
@@ -142,13 +144,24 @@ def _by_content(columns: Sequence[str], rows: Sequence[Row[str, Any]], found: di
         return
     found["question"], reasons["question"] = best, f"{marks[best]:.0%} of the texts in {best!r} hold a question mark"
     rest = [c for c in lengths if c != best and c not in found.values()]
+    telling = [c for c in rest if not _says_nothing(rows, c)]
+    rest = telling if len(telling) > 1 else rest
     if rest and not found["answer"]:
         short = min(rest, key=lambda c: lengths[c])
-        found["answer"], reasons["answer"] = short, f"{short!r} holds the shortest texts"
+        found["answer"], reasons["answer"] = short, f"{short!r} {SHORTEST}"
         rest.remove(short)
     if rest and not found["reasoning"]:
         long = max(rest, key=lambda c: lengths[c])
         found["reasoning"], reasons["reasoning"] = long, f"{long!r} holds the longest texts"
+
+
+def _says_nothing(rows: Sequence[Row[str, Any]], column: str) -> bool:
+    """A column that counts its rows, has one value for all of them, or is empty in most."""
+    texts = [text_of(r.get(column)) for r in rows[:50]]
+    there = [t for t in texts if t]
+    counts = all(t.isdecimal() for t in there) and len(there) > 2 and len(
+        {int(t) - i for i, t in enumerate(texts) if t}) == 1
+    return counts or (len(there) > 2 and len(set(there)) == 1) or len(there) < 0.5 * len(texts)
 
 
 def _check_contents(found: dict[str, str | None], reasons: dict[str, str],
@@ -192,6 +205,13 @@ def response_of(value: Any) -> str | None:
     if isinstance(value, list | tuple):
         return next((t for t in map(text_of, value) if t), None)  # several generations: the first
     return text_of(value)
+
+
+def _doubts(found: dict[str, str | None], reasons: dict[str, str]) -> list[str]:
+    if not reasons.get("answer", "").endswith(SHORTEST):
+        return []
+    return [f"No column's name tells where the answers are: {found['answer']!r} was guessed from the length of its "
+            "texts alone. Look at the rows, and choose another column if that is wrong."]
 
 
 def _warnings(found: dict[str, str | None], chosen: dict[str, str | None], rows: Sequence[Row[str, Any]]) -> list[str]:
