@@ -159,7 +159,7 @@ def _says_nothing(rows: Sequence[Row[str, Any]], column: str) -> bool:
     """A column that counts its rows, has one value for all of them, or is empty in most."""
     texts = [text_of(r.get(column)) for r in rows[:50]]
     there = [t for t in texts if t]
-    counts = all(t.isdecimal() for t in there) and len(there) > 2 and len(
+    counts = all(t.isdecimal() and len(t) < 19 for t in there) and len(there) > 2 and len(
         {int(t) - i for i, t in enumerate(texts) if t}) == 1
     return counts or (len(there) > 2 and len(set(there)) == 1) or len(there) < 0.5 * len(texts)
 

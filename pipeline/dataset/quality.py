@@ -260,10 +260,11 @@ def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: 
 def _say_shortfall(parts: dict[str, list[int]], sizes: dict[str, int], report: PreparedReport) -> None:
     for part, size in sizes.items():
         got = len(parts[part])
+        need = "a worked solution" if part == "sft" else "an answer that can be checked"
         if size and not got:
-            need = "a worked solution" if part == "sft" else "an answer that can be checked"
             report.warnings.append(f"The {part} part is empty: no row has {need} and fits the lengths.")
         elif got < 0.9 * size:
-            report.warnings.append(f"The {part} part got {got} of {size} rows: the others cannot serve it.")
+            report.warnings.append(f"The {part} part got {got} of {size} rows: no other row that is left has {need} "
+                                   "and fits the lengths.")
     if all(not rows for rows in parts.values()):
         raise DatasetError("The split leaves every part empty. Raise the shares of the split.")
