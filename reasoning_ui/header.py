@@ -1,5 +1,6 @@
 """Above all tabs: choose the model, the dataset and the current run; see what is missing and what to do next."""
 
+import json
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,9 @@ class Header:
         target = gr.Textbox("start", visible="hidden", label="next-tab")
         seen = gr.Textbox("", visible="hidden", label="header-seen")
         home = shared.home
-        self.model.input(guard(chosen_model), [self.model, shared.model], shared.model, **QUIET)
-        self.data.input(guard(chosen_data), [self.data, shared.data], shared.data, **QUIET)
-        self.run.input(lambda value: value or "", self.run, shared.run, **QUIET)
+        self.model.input(guard(chosen_model), [self.model, shared.model, seen], shared.model, **QUIET)
+        self.data.input(guard(chosen_data), [self.data, shared.data, seen], shared.data, **QUIET)
+        self.run.input(chosen_run, [self.run, seen], shared.run, **QUIET)
 
         def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
             return _updates(home, run, model, data, rewards, before)
@@ -63,17 +64,36 @@ class Header:
         self.go.click(go_to, target, shared.tabs, **QUIET)
 
 
-def chosen_model(source: str | None, now: str) -> str:
+def shown_in(seen: str) -> tuple[str, str, str]:
+    """Model, dataset and run as the header showed them last; `seen` is its own note of that, empty at first.
+
+    A dropdown that is left with Tab sends its value as if it had been chosen. What was shown already is no choice: the
+    dropdown may not have heard yet of a run or a dataset that was opened elsewhere.
+    """
+    model, data, run = json.loads(seen)[2:] if seen else ("tiny", "demo", "")
+    return model, data, run
+
+
+def chosen_model(source: str | None, now: str, seen: str) -> Any:
     """The model choice with another source; the revision belongs to the old one."""
-    return model_step(now).model_copy(update={"source": (source or "tiny").strip() or "tiny",
-                                              "revision": None}).model_dump_json()
+    source = (source or "").strip() or "tiny"
+    if source == shown_in(seen)[0]:
+        return gr.skip()
+    return model_step(now).model_copy(update={"source": source, "revision": None}).model_dump_json()
 
 
-def chosen_data(source: str | None, now: str) -> str:
+def chosen_data(source: str | None, now: str, seen: str) -> Any:
     """The dataset choice with another source; tags stay, columns and splits belong to the old one."""
+    source = (source or "").strip() or "demo"
+    if source == shown_in(seen)[1]:
+        return gr.skip()
     old = data_step(now)
-    return DataStep(source=(source or "demo").strip() or "demo", tags=old.tags,
-                    system_prompt=old.system_prompt).model_dump_json()
+    return DataStep(source=source, tags=old.tags, system_prompt=old.system_prompt).model_dump_json()
+
+
+def chosen_run(run: str | None, seen: str) -> Any:
+    """Another run to look at, or none."""
+    return gr.skip() if (run or "") == shown_in(seen)[2] else run or ""
 
 
 def data_title(source: str) -> str:
@@ -138,11 +158,11 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]
-    key = repr((status, runs, model_step(model).source, data_step(data).source, run if card else ""))
+    rows = data_step(data).source
+    key = json.dumps([status, runs, model_step(model).source, rows, run if card else ""])
     if key == before:
         return [gr.skip()] * 7
     button = gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary")
-    rows = data_step(data).source
     chosen = ((model_choices(cards, home), model_step(model).source), (data_choices(rows), rows),
               (runs, run if card else ""))
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),

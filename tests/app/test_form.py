@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from pipeline.demo import demo_recipe
@@ -13,7 +14,7 @@ from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
 from reasoning_ui import checks
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
-from reasoning_ui.header import chosen_data, chosen_model, data_choices
+from reasoning_ui.header import chosen_data, chosen_model, chosen_run, data_choices
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
@@ -113,9 +114,20 @@ def test_what_the_browser_kept_from_elsewhere_falls_back_to_the_defaults(text: s
 
 def test_choosing_in_the_header_keeps_the_tags_and_drops_what_belonged_to_the_old_choice() -> None:
     old = DataStep(source="a.csv", question="q", tags={"scheme": "think"}, config="main").model_dump_json()
-    new = data_step(chosen_data("gsm8k", old))
+    seen = json.dumps(["status", [], "other", "a.csv", "a-run"])
+    new = data_step(chosen_data("gsm8k", old, seen))
     assert (new.source, new.question, new.config, new.tags.scheme) == ("gsm8k", None, None, "think")
-    assert model_step(chosen_model("  ", "")).source == "tiny"
+    assert model_step(chosen_model("  ", "", seen)).source == "tiny"
+    assert (chosen_run("b-run", seen), chosen_run(None, seen)) == ("b-run", "")
+
+
+@pytest.mark.parametrize(("seen", "model", "data", "run"), [
+    (json.dumps(["status", [], "owner/name", "a.csv", "a-run"]), "owner/name", "a.csv", "a-run"),
+    ("", "tiny", "demo", "")])
+def test_what_the_header_showed_already_is_no_choice(seen: str, model: str, data: str, run: str) -> None:
+    """A dropdown that is left with Tab sends what it shows, also where a run was opened that it has not heard of."""
+    said = [chosen_model(model, "", seen), chosen_data(data, "", seen), chosen_run(run, seen)]
+    assert said == [gr.skip()] * 3
 
 
 @pytest.mark.parametrize(("value", "text"), [

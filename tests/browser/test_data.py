@@ -69,3 +69,14 @@ def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path
     assert re.search(r"41\s+rows in\s+40\s+rows kept\s+1\s+rows left out", report)
     assert re.search(r"12\s+SFT \(imitate\)\s+20\s+GRPO \(practise\)\s+4\s+Validation \(curves\)\s+4\s+Test", report)
     assert page.evaluate("window.hit") is None
+
+    longest = page.locator("#grpo-longest textarea")
+    longest.fill("80")
+    longest.press("Tab")
+    expect(page.locator("#shared-data textarea")).to_have_value(re.compile('"grpo_longest":80'), timeout=PATIENCE)
+    page.locator("#header-model input").focus()
+    for _ in range(3):  # over the header with Tab: what was only passed by was not chosen again
+        page.keyboard.press("Tab")
+    page.locator("#tag-scheme").get_by_text("<reasoning>").click()
+    expect(page.locator("#shared-data textarea")).to_have_value(re.compile('"scheme":"reasoning"'), timeout=PATIENCE)
+    expect(page.locator("#shared-data textarea")).to_have_value(re.compile('"grpo_longest":80'))
