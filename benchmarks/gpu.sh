@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|follows|text|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|follows|text|once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -35,6 +35,10 @@ if wanted follows; then # whether vLLM samples from the model that learns, in TR
 fi
 if wanted text; then # what text of every token costs while a trainer waits
   $PYTHON -m benchmarks.vllm_text --model "$MODEL" --out "$OUT/gpu-vllm-text.json" || failed=1
+fi
+if wanted once; then # what the second scoring of the answers costs
+  $PYTHON -m benchmarks.score_once --model "$MODEL" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
+    --vllm-share 0.1 --out "$OUT/gpu-score-once.json" || failed=1
 fi
 if wanted evaluation; then # questions a second against vLLM's own offline generation
   $PYTHON -m benchmarks.evaluation_speed --model "$MODEL" --data "$TEST" --max-tokens 256 --max-length 1024 \

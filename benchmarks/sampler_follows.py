@@ -28,7 +28,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.steps import HERE, demo_rows
 from pipeline.engines.loading import adapter_layers, quantisation
+from pipeline.engines.score_once import ScoresOnce
 from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
+
+
+class AppTrainer(ScoresOnce, GRPOTrainer):
+    """TRL's trainer as the app has it, without the recording."""
 
 
 class Apart(TrainerCallback):
@@ -49,8 +54,8 @@ def main() -> None:
     """Train, print and write."""
     args = _arguments()
     if not torch.cuda.is_available():
-        _keep_cpu_weights()
-    trainer, apart = _trainer(args), Apart()
+        keep_cpu_weights()
+    trainer, apart = trainer_of(args), Apart()
     trainer.add_callback(apart)
     before = {name: value.float() for name, value in _base(trainer.model)}
     trainer.train()
@@ -63,7 +68,8 @@ def main() -> None:
         Path(args.out).write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
 
 
-def _trainer(args: argparse.Namespace) -> GRPOTrainer:
+def trainer_of(args: argparse.Namespace, cls: type | None = None, **more: Any) -> GRPOTrainer:
+    """A trainer with its vLLM, of this class or the one of the `way`; `more` settings of `vllm.SamplingParams`."""
     data = args.data or demo_rows(Path(tempfile.mkdtemp(prefix="follows-")))
     rows = [{"prompt": [{"role": "user", "content": json.loads(line)["question"]}]}
             for line in Path(data).read_text().splitlines()[:1000]]
@@ -77,10 +83,10 @@ def _trainer(args: argparse.Namespace) -> GRPOTrainer:
         bf16=True, per_device_train_batch_size=args.batch, num_generations=8, max_completion_length=args.max_tokens,
         temperature=1.3, learning_rate=args.rate, lr_scheduler_type="constant", warmup_steps=0, logging_steps=1,
         report_to="none", save_strategy="no", disable_tqdm=True, seed=1, **CORRECTION,
-        generation_kwargs=ONLY_TOKENS if args.way == "app" else None)
+        generation_kwargs=(ONLY_TOKENS if args.way == "app" else {}) | more)
     way = nullcontext() if args.way == "trl" else exact_sampling("4bit" if args.adapter else args.precision)
     with way:
-        return GRPOTrainer(
+        return (cls or (AppTrainer if args.way == "app" else GRPOTrainer))(
             model=base, args=config, processing_class=AutoTokenizer.from_pretrained(args.model, padding_side="left"),
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules=adapter_layers(base), task_type="CAUSAL_LM"),
             train_dataset=Dataset.from_list(rows), reward_funcs=[_near_40_characters])
@@ -97,7 +103,7 @@ def _base(model: Any) -> list[tuple[str, torch.Tensor]]:
     return [(name, weight(layer).clone()) for name, layer in layers(model)]
 
 
-def _keep_cpu_weights() -> None:
+def keep_cpu_weights() -> None:
     """vLLM on a CPU packs its weights and throws them away: then none could be loaded again."""
     import vllm.model_executor.layers.linear as linear
     import vllm.model_executor.layers.utils as utils
@@ -111,9 +117,15 @@ def _keep_cpu_weights() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--way", choices=["trl", "app"], required=True)
     parser.add_argument("--adapter", action="store_true", help="with --way app: the adapter, not sums")
+    return parser.parse_args()
+
+
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """The arguments that `trainer_of` reads, beside `way` and `adapter`."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
     parser.add_argument("--precision", choices=["16bit", "4bit"], default="16bit")
     parser.add_argument("--model", default=str(HERE.parent / "assets" / "tiny-reasoner"))
     parser.add_argument("--data", help="JSONL with question and answer (default: the bundled problems)")
@@ -124,7 +136,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--vllm-share", type=float, default=0.3)
     parser.add_argument("--out")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

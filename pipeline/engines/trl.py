@@ -41,6 +41,7 @@ from pipeline.engines.loading import (
 from pipeline.engines.merging import merge_adapter
 from pipeline.engines.recording import RecordGroups, Watch
 from pipeline.engines.sampling import TransformersGenerator
+from pipeline.engines.score_once import ScoresOnce
 from pipeline.engines.vllm_sampling import VllmGenerator
 from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
 from pipeline.errors import DatasetError
@@ -48,7 +49,7 @@ from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped
 
 
-class RecordedGRPOTrainer(RecordGroups, GRPOTrainer):
+class RecordedGRPOTrainer(RecordGroups, ScoresOnce, GRPOTrainer):
     """TRL's trainer, writing its groups to the run."""
 
 
