@@ -24,7 +24,8 @@ class LowDisk:
         if free >= needed:
             return None
         return (f"Paused: the disk is full ({free / MIB:.0f} MB free in {self.folder.parent}). "
-                f"It goes on by itself when {needed / MIB:.0f} MB are free.")
+                f"It goes on by itself when {needed / MIB:.0f} MB are free: the Runs tab deletes old runs and "
+                "checkpoints.")
 
 
 def room_problem(folder: Path, needed: float, what: str) -> str | None:

@@ -37,7 +37,15 @@ def explain(error: BaseException, recipe: Recipe, stage: str) -> Failure:
     first = (str(error).strip().splitlines() or ["no message"])[0][:500]
     return Failure(redact(f"{STAGE_WORDS.get(stage, stage)} ended with an unexpected error: "
                           f"{type(error).__name__}: {first}"),
-                   "The log shows where. Resume tries this stage again from its last checkpoint.")
+                   f"The log shows where. {_again(stage)}".strip())
+
+
+def _again(stage: str) -> str:
+    if stage in ("sft", "grpo"):
+        return "Resume goes on from the last checkpoint."
+    if stage == "evaluate":
+        return "The answers so far are kept, and are not asked for again."
+    return "" if stage in ("dry_run", "ask") else "Resume begins this part again."
 
 
 STAGE_WORDS = {"prepare": "Preparing the data", "sft": "SFT", "merge_sft": "Merging after SFT", "grpo": "GRPO",
@@ -146,8 +154,8 @@ def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
                        "Run `pip install -r requirements-gpu.txt`, or train on the CPU with the bundled model.")
     if re.search(r"CUDA error|device-side assert|NCCL error|Xid", text):
         return Failure("The GPU reported an error: " + text.strip().splitlines()[0][:200],
-                       "Resume goes on from the last checkpoint. If it happens again at the same step, look into "
-                       "the log; an Xid in `dmesg` points to the hardware.")
+                       f"{_again(stage)} If it happens again at the same step, look into the log; an Xid in `dmesg` "
+                       "points to the hardware.".strip())
     return None
 
 

@@ -60,7 +60,7 @@ def _plain(home: StudioHome, run_id: str, console: Console, seen: "_Events") -> 
         seen.print_new()
         if now.state in OVER:
             return now
-        line = f"{_title(now)} {now.reason if now.state == 'waiting' else ''}".strip()
+        line = f"{_title(now)} {now.reason if now.state == 'waiting' or now.paused else ''}".strip()
         if line != last:
             console.print(line, soft_wrap=True)
             last = line
@@ -91,7 +91,7 @@ def _title(now: RunState) -> str:
 
 
 def _figures(now: RunState) -> str:
-    if now.state == "waiting":
+    if now.state == "waiting" or now.paused:
         return now.reason
     count = f"{now.done:,.0f}/{now.total:,.0f} {now.unit}" if now.total else now.message
     left = f", {duration(now.seconds_left)} left" if now.seconds_left is not None else ""

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from pipeline import machines, run_queue
+from pipeline.resuming import way_on
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
@@ -63,7 +64,7 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
         if deadline is not None and now > deadline:
             end_processes(mark, worker)
             run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
-                             "Resume goes on from the last checkpoint.")
+                                 + way_on(folder))
             break
         time.sleep(POLL_SECONDS)
     end_processes(mark, worker)

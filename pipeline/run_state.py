@@ -13,6 +13,7 @@ from pipeline.disk import LowDisk
 from pipeline.errors import RunError
 from pipeline.failures import STAGE_WORDS
 from pipeline.recipe import Recipe
+from pipeline.resuming import way_on
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
@@ -41,18 +42,21 @@ class RunState:
     devices: tuple[str, ...] = ()
     memory_gib: float | None = None
     position: int | None = None  # in the queue, from 1
+    paused: bool = False  # alive, and waits for space on the disk: `reason` says so
     heartbeat: float | None = None  # when the worker last wrote, by its clock
     job: dict[str, Any] | None = None  # the last extra job: kind, state, reason, remedy
 
     @property
     def words(self) -> str:
-        """`GRPO, step 12 of 200, about 3 minutes left`."""
+        """`GRPO, 12 of 200 steps, about 3 min left`."""
         parts = [STAGE_WORDS.get(self.stage, self.stage)] if self.stage else []
         if self.total and self.unit:
-            parts.append(f"{self.unit} {self.done:,.0f} of {self.total:,.0f}")
+            parts.append(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}")
         elif self.message:
             parts.append(self.message)
-        if self.alive and self.seconds_left is not None:
+        if self.paused:
+            parts.append("paused")
+        elif self.alive and self.seconds_left is not None:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)
 
@@ -132,10 +136,13 @@ def duration(seconds: float) -> str:
 
 def _living(home: StudioHome, folder: RunFolder, words: RunState) -> RunState:
     if home.stop_presses(folder.id):
-        return replace(words, state="stopping", reason="It stops at the next point from which resume is exact.")
+        return replace(words, state="stopping", seconds_left=None,
+                       reason="It stops at the next point from which resume is exact.")
     silent = words.heartbeat is not None and abs(time.time() - words.heartbeat) > SILENT_SECONDS
     reason = "Its process lives, but has given no sign of life for a minute." if silent else ""
-    return replace(words, reason=LowDisk(folder.path).problem() or reason)
+    if full := LowDisk(folder.path).problem():
+        return replace(words, reason=full, paused=True, seconds_left=None)
+    return replace(words, reason=reason)
 
 
 def _called(home: StudioHome, run_id: str) -> str:
@@ -144,7 +151,8 @@ def _called(home: StudioHome, run_id: str) -> str:
 
 
 def _living_words(home: StudioHome, run_id: str) -> str:
-    return _words(home.run(run_id), alive=True).words or "starting"
+    folder = home.run(run_id)
+    return _living(home, folder, _words(folder, alive=True)).words or "starting"
 
 
 def _words(folder: RunFolder, alive: bool) -> RunState:
@@ -175,8 +183,9 @@ def _read_words(path: Path, alive: bool, stamp: tuple[Any, ...]) -> RunState:
     if written in ("running", "waiting"):
         reason = _interrupted(status, common)
         if extra:  # the run itself is as it was; only the extra job was cut off
-            return RunState(status.get("state", "stopped"), **common, reason=f"An extra job was cut off. {reason}")
-        return RunState("interrupted", **common, reason=reason, remedy="Resume goes on from the last checkpoint.")
+            return RunState(status.get("state", "stopped"), **common, reason=f"An extra job was cut off. {reason}",
+                            remedy=way_on(reader.folder))
+        return RunState("interrupted", **common, reason=reason, remedy=way_on(reader.folder))
     return RunState(written, **common, reason=own.get("reason", ""), remedy=own.get("remedy", ""),
                     failure=own.get("failure", ""))
 

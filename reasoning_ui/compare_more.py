@@ -119,9 +119,13 @@ def request_of(folder: RunFolder, models: list[str], names: list[str], precision
 def job_words(home: StudioHome, run: str) -> str:
     """What the form says of the run's evaluation, as HTML; empty when there was none."""
     now = jobs.state(home, run)
+    if now.paused and now.kind in LIVE_KINDS:
+        return notice(now.reason, warn=True)
     if now.alive and now.kind in LIVE_KINDS:
         stage = next((s for s in RunReader(home.run(run)).rows("SELECT * FROM stages WHERE name = 'evaluate'")), {})
         return notice(progress_words(stage))
+    if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "running":  # and not alive
+        return notice(f"{now.reason} {now.remedy}", warn=True)
     if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "stopped":
         return notice(STOPPED, warn=True)
     if now.job and now.job.get("kind") == "evaluate" and now.job.get("state") == "failed":

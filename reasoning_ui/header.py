@@ -17,6 +17,7 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
 from reasoning_ui.compare_calls import LOOKED
 from reasoning_ui.next_step import NextStep, missing_parts, next_step
+from reasoning_ui.runs_cards import sign, tone_of
 from reasoning_ui.shared import Shared, data_step, go_to, guard, model_step, rewards_step
 
 MODELS = [("Bundled tiny model (demo)", "tiny"),
@@ -24,8 +25,6 @@ MODELS = [("Bundled tiny model (demo)", "tiny"),
                                       "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-3B-Instruct"))]
 DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathematics", "gsm8k"),
             ("LIMO: hard mathematics, long solutions", "limo"), ("OpenR1: mathematics, long reasoning", "openr1")]
-STATE_SIGNS = {"waiting": "waiting", "running": "● running", "stopping": "stopping", "stopped": "stopped",
-               "interrupted": "interrupted", "failed": "✕ failed", "finished": "✓ finished"}
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -129,7 +128,7 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     """
     parts = []
     if state is not None:
-        parts.append(f'<span class="rs-chip rs-{escape(state.state)}">{escape(STATE_SIGNS[state.state])}</span> '
+        parts.append(f'<span class="rs-chip rs-{tone_of(state)}">{escape(sign(state))}</span> '
                      f"<b>{escape(name)}</b>")
     if step.missing:
         parts.append(f'<span class="rs-bad-text"><b>Missing:</b> {escape(" ".join(step.missing))}</span>')
@@ -157,7 +156,7 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     step = next_step(missing, card.state if card else None, newcomer, card is not None and _to_compare(home, card))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
-            *((f"{c.name} · {STATE_SIGNS[c.state.state]}", c.id) for c in cards)]
+            *((f"{c.name} · {sign(c.state)}", c.id) for c in cards)]
     rows = data_step(data).source
     key = json.dumps([status, runs, model_step(model).source, rows, run if card else ""])
     if key == before:

@@ -67,8 +67,8 @@ def _head(home: StudioHome, run_id: str, reader: RunReader, runs: dict[str, str]
     state = jobs.state(home, run_id)
     left = state.seconds_left
     return {
-        "runs": runs, "state": state.state, "reason": state.reason, "remedy": state.remedy, "stage": state.stage,
-        "left": None if left is None else round(left),
+        "runs": runs, "state": state.state, "paused": state.paused, "reason": state.reason,
+        "remedy": state.remedy, "stage": state.stage, "left": None if left is None else round(left),
         "stages": [{k: row[k] for k in ("name", "state", "done", "total", "unit", "message")}
                    for row in reader.stages()],
     }

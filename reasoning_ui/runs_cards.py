@@ -9,7 +9,7 @@ from pipeline.disk import in_words
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.run_state import RunCard, RunState, duration
 
-SIGNS = {"waiting": "waiting", "running": "● running", "stopping": "stopping", "stopped": "stopped",
+_SIGNS = {"waiting": "waiting", "running": "● running", "stopping": "stopping", "stopped": "stopped",
          "interrupted": "interrupted", "failed": "✕ failed", "finished": "✓ finished"}
 CSS = """
 .runs-list { display: flex; flex-direction: column; gap: 8px; }
@@ -64,6 +64,16 @@ draw();
 """
 
 
+def sign(state: RunState) -> str:
+    """A run's state in a word, with a mark that can be told without colour."""
+    return "‖ paused" if state.paused else _SIGNS[state.state]
+
+
+def tone_of(state: RunState) -> str:
+    """The end of the style class that colours a run's state."""
+    return "waiting" if state.paused else state.state
+
+
 def list_html(cards: list[RunCard], chosen: str) -> str:
     """All cards, or what to do when there are none."""
     if not cards:
@@ -84,7 +94,7 @@ def card_html(card: RunCard, chosen: bool) -> str:
     tone = {"failed": "rs-bad-text", "interrupted": "rs-bad-text"}.get(state.state, "")
     reason = " ".join(filter(None, [state.reason, state.remedy]))
     parts = [f'<span class="runs-top"><b>{escape(card.name)}</b>'
-             f'<span class="rs-chip rs-{escape(state.state)}">{escape(SIGNS[state.state])}</span></span>',
+             f'<span class="rs-chip rs-{tone_of(state)}">{escape(sign(state))}</span></span>',
              f'<span class="runs-facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</span>', _bar(state)]
     if reason:
         parts.append(f'<span class="runs-reason {tone}" style="display:block">{escape(reason)}</span>')

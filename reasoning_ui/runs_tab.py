@@ -238,7 +238,7 @@ def resumed(home: StudioHome, run: str) -> str:
     """Resume, in words."""
     jobs.resume(home, run)
     now = jobs.state(home, run)
-    return now.reason if now.state == "waiting" else "It goes on from the last checkpoint."
+    return now.reason if now.state == "waiting" else "It goes on with what is kept."
 
 
 def moved(home: StudioHome, run: str, places: int) -> str:

@@ -39,8 +39,8 @@ export class Head {
     const ids = Object.keys(head.runs);
     if (head.state === "none") return this.none(head, ids);
     this.head.hidden = false;
-    this.state.textContent = STATES[head.state] || head.state;
-    this.state.dataset.state = head.state;
+    this.state.textContent = head.paused ? "Paused" : STATES[head.state] || head.state;
+    this.state.dataset.state = head.paused ? "waiting" : head.state;
     this.left.textContent = head.state === "running" ? timeLeft(head.left) : "";
     this.stop.hidden = !["waiting", "running", "stopping"].includes(head.state);
     this.resume.hidden = !["stopped", "interrupted", "failed"].includes(head.state);

@@ -14,7 +14,7 @@ from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
 from reasoning_ui import checks
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
-from reasoning_ui.header import chosen_data, chosen_model, chosen_run, data_choices
+from reasoning_ui.header import chosen_data, chosen_model, chosen_run, data_choices, status_html
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
@@ -161,8 +161,11 @@ def test_the_next_step_follows_the_run(state: RunState | None, to_compare: bool,
 
 
 def test_a_run_that_waits_for_room_on_the_disk_says_so_in_the_header() -> None:
-    paused = RunState("running", stage="grpo", done=3, total=9, unit="steps", alive=True, reason="Paused: disk full.")
-    assert next_step((), paused, newcomer=False, to_compare=False).words == "Paused: disk full."
+    paused = RunState("running", stage="grpo", done=3, total=9, unit="steps", alive=True, paused=True,
+                      reason="Paused: disk full.")
+    step = next_step((), paused, newcomer=False, to_compare=False)
+    assert step.words == "Paused: disk full."
+    assert "‖ paused" in (shown := status_html(step, "A run", paused)) and "running" not in shown
 
 
 def test_a_newcomer_is_sent_to_the_demo_and_what_is_missing_comes_before_training() -> None:
