@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.dataset.json_rows import BLANK, Joined, json_rows
+from pipeline.dataset.json_rows import BLANK, json_rows
 from pipeline.dataset.rows import Broken, Rows, short
+from pipeline.dataset.text_lines import MAX_LINE, Joined, LongLine
 from pipeline.dataset.unpack import open_unpacked, text_encoding
 from pipeline.errors import DatasetError
 
-csv.field_size_limit(2**31 - 1)
+csv.field_size_limit(MAX_LINE)
 MAX_PARQUET_BYTES = 8 * 2**30  # unpacked
 EXTENSIONS = {"jsonl": "JSONL", "ndjson": "JSONL", "json": "JSON", "csv": "CSV", "tsv": "TSV", "parquet": "Parquet"}
 
@@ -91,10 +92,13 @@ def _delimited(text: Joined, start: str, name: str) -> Rows:
         raise DatasetError(f"The file {name!r} is not text and not a known table. Save it as CSV, JSONL or Parquet.")
     header_line = start.lstrip("\ufeff\r\n").split("\n", 1)[0]
     delimiter = max("\t,;|", key=header_line.count)
-    reader = csv.reader((line.replace("\x00", "") for line in text), delimiter=delimiter)
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter)
     headers = ([c.strip().lstrip("\ufeff") for c in cells] for cells in reader)
     header = next(filter(any, headers), None)
-    if header is None:
+    if header is None or lines.long:
+        if lines.long:
+            raise DatasetError(f"The file {name!r} {lines.long[0].why}. Save the rows on lines of their own.")
         raise DatasetError(f"The file {name!r} holds no text between its separators. Choose one with a heading and at "
                            "least one row.")
     names = [c or f"column {i}" for i, c in enumerate(header, 1)]
@@ -102,29 +106,71 @@ def _delimited(text: Joined, start: str, name: str) -> Rows:
     if len(set(names)) < len(names):
         names = [n if n not in names[:i] else f"{n} ({i + 1})" for i, n in enumerate(names)]
         notes.append("Some columns have the same name; the later ones got their number added.")
-    return Rows(_csv_rows(reader, names), "TSV" if delimiter == "\t" else "CSV", notes)
+    return Rows(_csv_rows(reader, lines, names), "TSV" if delimiter == "\t" else "CSV", notes)
 
 
-def _csv_rows(reader: Any, names: list[str]) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
+class _Lines:
+    """The lines of a CSV text for its reader, and what the reader does not tell of them."""
+
+    def __init__(self, text: Joined) -> None:
+        self._text, self.ended = text, False
+        self.long: list[LongLine] = []
+        self.quotes = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._text, None)
+        if line is None:
+            self.ended = True
+            raise StopIteration
+        if isinstance(line, LongLine):
+            self.long.append(line)
+        self.quotes += line.count('"')
+        return line.replace("\x00", "")
+
+
+def _csv_rows(reader: Any, lines: _Lines, names: list[str]) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     number = 0
     while True:
+        line, lines.quotes, lines.long = reader.line_num + 1, 0, []
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Broken(number + 1, f"row {number + 1} (line {reader.line_num}) is not valid CSV ({error})")
+            yield Broken(number + 1, f"row {number + 1} (line {line}) is not valid CSV ({_csv_words(error)})")
             number += 1
             continue
-        if not any(cells):
+        if not any(cells) and not lines.long:
             continue
         number += 1
-        if len(cells) > len(names) and any(cells[len(names):]):
-            yield Broken(number, f"row {number} (line {reader.line_num}) has {len(cells)} cells, not {len(names)}; "
-                                 "put quotes around texts that hold the separator")
+        problem = _csv_problem(cells, names, lines, reader.line_num - line)
+        if problem:
+            yield Broken(number, f"row {number} (line {line}) {problem}")
             continue
         cells += [""] * (len(names) - len(cells))
         yield number, {n: c or None for n, c in zip(names, cells, strict=False)}
+
+
+def _csv_problem(cells: list[str], names: list[str], lines: _Lines, more: int) -> str:
+    """What is wrong with a row that goes on over `more` lines, or nothing."""
+    if lines.long:
+        return lines.long[0].why
+    if more and lines.ended and lines.quotes % 2:
+        return (f"opens a quotation mark that is never closed, and takes in the {more:,} lines after it: close it, or "
+                'write a mark inside a text twice ("")')
+    if len(cells) > len(names) and any(cells[len(names):]):
+        return f"has {len(cells)} cells, not {len(names)}; put quotes around texts that hold the separator"
+    return ""
+
+
+def _csv_words(error: csv.Error) -> str:
+    if "field larger" in str(error):
+        return (f"a cell of more than {MAX_LINE / 1e6:.0f} million characters: perhaps a quotation mark that is never "
+                "closed")
+    return str(error)
 
 
 def _parquet(source: Any, name: str) -> Rows:

@@ -2,44 +2,21 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from pipeline.dataset.rows import Broken, Rows, short
+from pipeline.dataset.text_lines import MAX_LINE, Joined, LongLine, rest_of_line
 from pipeline.errors import DatasetError
 
-MAX_LINE = 256 << 20  # characters of the first line
+MAX_OBJECT = 64_000_000  # characters of a text that is one object, which cannot be read row by row
+MAX_LEVELS = 50  # of lists and objects in one another; a chat has three
 BLANK = "\ufeff \t\r\n"
-
-
-class Joined(io.TextIOBase):
-    """Text that was already read, followed by the rest of its stream; `readline` and `read` as usual."""
-
-    def __init__(self, start: str, rest: io.TextIOBase) -> None:
-        self._start, self._rest = io.StringIO(start, newline=""), rest
-
-    def readline(self, size: int = -1) -> str:  # type: ignore[override]
-        line = self._start.readline()
-        return line if line.endswith("\n") else line + self._rest.readline()
-
-    def has_more(self) -> bool:
-        """Whether there is anything but white space after what was read at first."""
-        while chunk := self._rest.read(1 << 16):
-            if chunk.strip():
-                at = self._start.tell()
-                self._start = io.StringIO(self._start.getvalue() + chunk, newline="")
-                self._start.seek(at)
-                return True
-        return False
-
-    def read(self, size: int = -1) -> str:  # type: ignore[override]
-        return self._start.read(size) or self._rest.read(size)
-
-    def __next__(self) -> str:  # type: ignore[override]
-        if line := self.readline():
-            return line
-        raise StopIteration
+ROW_BY_ROW = ("Save the data as JSONL with one row per line, as a list [ … ] of rows, or as Parquet: those are read "
+              "row by row.")
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
 def json_rows(start: str, rest: io.TextIOBase, name: str) -> Rows:
@@ -50,7 +27,7 @@ def json_rows(start: str, rest: io.TextIOBase, name: str) -> Rows:
     text = Joined(start, rest)
     line, _, more = start.lstrip(BLANK).partition("\n")
     alone = not more.strip() and not text.has_more()
-    if (_is_object(line.strip()) and not alone) or not _is_whole_object(start, text):
+    if (not alone and _is_object(line.strip())) or not _is_whole_object(start, text):
         return Rows(_jsonl(text), "JSONL")
     return Rows(_json_object(text, name), "JSON")
 
@@ -60,13 +37,14 @@ def json_rows(start: str, rest: io.TextIOBase, name: str) -> Rows:
 
 def _with_first_line(start: str, text: io.TextIOBase, name: str) -> str:
     """What was read, with the rest of a first line that is longer."""
-    parts, size = [start], 0
+    parts, size = [start], len(start)
     while "\n" not in parts[-1].lstrip(BLANK) and (chunk := text.read(1 << 20)):
         parts.append(chunk)
         size += len(chunk)
-        if size > MAX_LINE:
-            raise DatasetError(f"The first line of {name!r} is longer than {MAX_LINE >> 20} million characters. Save "
-                               "the data as JSONL with one row per line, or as Parquet.")
+        if size > MAX_OBJECT:
+            size += 0 if "\n" in chunk else rest_of_line(text)
+            raise DatasetError(f"The first line of {name!r} has {size / 1e6:,.0f} million characters; at most "
+                               f"{MAX_OBJECT / 1e6:.0f} million are read at once. {ROW_BY_ROW}")
     return "".join(parts)
 
 
@@ -84,50 +62,76 @@ def _is_whole_object(start: str, joined: Joined) -> bool:
 
 def _jsonl(text: Joined) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     for number, line in enumerate(text, 1):
+        if isinstance(line, LongLine):
+            yield Broken(number, f"line {number} {line.why}")
+            continue
         stripped = line.strip().lstrip("\ufeff")
         if not stripped:
             continue
         try:
             value = json.loads(stripped)
         except (ValueError, RecursionError) as error:
-            cut = "" if line.endswith("\n") else "; the file may have been cut off here"
-            yield Broken(number, f"line {number} is not valid JSON ({short(error)}){cut}")
+            whole = line.endswith("\n") or isinstance(error, RecursionError)
+            cut = "" if whole else "; the file may have been cut off here"
+            yield Broken(number, f"line {number} is not valid JSON ({_why(error)}){cut}")
             continue
-        yield (number, value) if isinstance(value, dict) else Broken(number, f"line {number} is not an object {{…}}")
+        yield _row(number, value, f"line {number}")
 
 
 def _json_array(text: Joined, name: str) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     """The objects of `[ … ]`, one after another without holding the whole file."""
-    decoder, buffer, number = json.JSONDecoder(), text.read(1 << 20).lstrip(BLANK)[1:], 0
-    step = 1 << 20
+    decoder, number, step = json.JSONDecoder(), 0, 1 << 20
+    buffer = text.read(step).lstrip(BLANK)
+    at = 1
     while True:
-        buffer = buffer.lstrip(" \t\r\n,")
+        at = _end_of(_BETWEEN, buffer, at)
         try:
-            if buffer.startswith("]"):
+            if buffer.startswith("]", at):
                 return
-            value, end = decoder.raw_decode(buffer)
+            value, end = decoder.raw_decode(buffer, at)
             if not isinstance(value, dict) and end == len(buffer):
                 raise ValueError("a number may go on")
         except (ValueError, RecursionError) as error:
-            more = text.read(step)
+            buffer, at = buffer[at:], 0
+            long = len(buffer) > MAX_LINE
+            more = "" if long or isinstance(error, RecursionError) else text.read(step)
             if more:
-                buffer, step = buffer + more, min(step * 2, 1 << 28)
+                buffer, step = buffer + more, min(step * 2, MAX_LINE)
                 continue
-            yield Broken(number + 1, f"the JSON list breaks after item {number} ({short(error)}); "
-                                     "the file may have been cut off")
+            yield Broken(number + 1, _break_in_list(number, long, error))
             return
-        number, buffer, step = number + 1, buffer[end:], 1 << 20
-        yield (number, value) if isinstance(value, dict) else Broken(number, f"item {number} is not an object {{…}}")
+        number, at, step = number + 1, end, 1 << 20
+        yield _row(number, value, f"item {number}")
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def _break_in_list(number: int, long: bool, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"item {number + 1} cannot be read ({_why(error)}), nor what follows it"
+    if long:
+        return (f"item {number + 1} is not valid JSON, or longer than the {MAX_LINE / 1e6:.0f} million characters that "
+                f"are read ({_why(error)}); what follows it was not read")
+    return f"the JSON list breaks after item {number} ({_why(error)}); the file may have been cut off"
 
 
 def _json_object(text: Joined, name: str) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     """One object: a list of rows under some key, columns as lists, or a single row."""
-    parts = []
+    parts, size = [], 0
     while chunk := text.read(1 << 20):
         parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_OBJECT:
+            raise DatasetError(f"{name!r} is one JSON object of more than {MAX_OBJECT / 1e6:.0f} million characters, "
+                               f"too much to be read at once. {ROW_BY_ROW}")
     try:
         value = json.loads("".join(parts).lstrip(BLANK))
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DatasetError(f"{name!r} is not valid JSON for a table ({_why(error)}). {ROW_BY_ROW}") from error
+    except ValueError as error:
         raise DatasetError(f"{name!r} is not valid JSON ({short(error)}). It may have been cut off: upload it again, "
                            "or save it as JSONL with one object per line.") from error
     lists = {k: v for k, v in value.items() if isinstance(v, list)}
@@ -151,4 +155,30 @@ def _is_chat(turns: list[Any]) -> bool:
 
 def _numbered(rows: list[Any]) -> Iterator[tuple[int, dict[str, Any]] | Broken]:
     for number, row in enumerate(rows, 1):
-        yield (number, row) if isinstance(row, dict) else Broken(number, f"item {number} is not an object {{…}}")
+        yield _row(number, row, f"item {number}")
+
+
+def _row(number: int, value: Any, name: str) -> tuple[int, dict[str, Any]] | Broken:
+    """A value as a row, unless it is no object, or one that what follows could not handle."""
+    if not isinstance(value, dict):
+        return Broken(number, f"{name} is not an object {{…}}")
+    if _deeper(value, MAX_LEVELS):
+        return Broken(number, f"{name} holds lists or objects in one another, more than {MAX_LEVELS} levels deep; a "
+                              "row needs two or three")
+    for key, cell in value.items():
+        if isinstance(cell, str) and len(cell) > MAX_LINE:
+            return Broken(number, f"{name} holds a text of {len(cell) / 1e6:,.0f} million characters under "
+                                  f"{key[:50]!r}; at most {MAX_LINE / 1e6:.0f} million are read")
+    return number, value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(part, levels - 1) for part in inner if isinstance(part, dict | list))
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a text, in words of our own where Python's are about Python."""
+    if isinstance(error, RecursionError):
+        return "lists or objects in one another, too many levels deep; a row needs two or three"
+    return short(error)
