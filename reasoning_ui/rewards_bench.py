@@ -6,7 +6,7 @@ from itertools import chain
 
 import gradio as gr
 
-from pipeline.errors import RewardError
+from pipeline.errors import RewardError, StudioError
 from pipeline.recipe import RewardsStep
 from pipeline.rewards import RewardSet, Scores, same_answer
 from pipeline.rewards.mutants import bench
@@ -18,9 +18,12 @@ from reasoning_ui.rewards_given import Given, row_of, typed, written
 from reasoning_ui.rewards_html import bench_html, note, notes
 from reasoning_ui.rewards_sample import ModelAnswers
 from reasoning_ui.rewards_state import scheme_for
-from reasoning_ui.shared import Shared, data_step, guard, rewards_step
+from reasoning_ui.shared import Shared, data_step, guard, rewards_step, words_of
 
 MAX_CHARS = 200_000
+OLD = "() => { document.querySelector('#bench-result')?.classList.add('r-before'); }"
+NEW = "() => { document.querySelector('#bench-result')?.classList.remove('r-before'); }"
+"""Mark the scores shown as those of before a change, and as new."""
 COUNT_TOKENS = ("length_target", "overlong", "reasoning_length", "custom")
 TYPED, DATA, MODEL, DRY = "typed", "data", "model", "dry"
 SOURCES = [("What I type", TYPED), ("The dataset's solutions", DATA), ("A model", MODEL), ("The dry run", DRY)]
@@ -71,12 +74,13 @@ class Bench:
         inputs = [s.rewards, s.data, s.model, s.training, self.source, self.asked.id, dry, self.question,
                   self.reference, self.texts]
         for button, act in ((self.score, scored), (self.mutate, mutated), (self.game, gamed)):
-            button.click(guard(self._acting(act)), inputs, self.result, **QUIET)
-        self.asked.done.change(guard(self._acting(scored)), inputs, self.result, **QUIET)
+            button.click(self._acting(act), inputs, self.result, **QUIET).then(None, js=NEW)
+        self.asked.done.change(self._acting(scored), inputs, self.result, **QUIET).then(None, js=NEW)
+        gr.on([box.change for box in (self.question, self.reference, self.texts, s.rewards, s.data)], None, js=OLD)
 
     def _acting(self, act: Callable[["Trial"], str]) -> Callable[..., str]:
-        def handler(rewards: str, data: str, model: str, training: str, source: str, sampled: str, dry: str,
-                    question: str, reference: str, text: str) -> str:
+        def work(rewards: str, data: str, model: str, training: str, source: str, sampled: str, dry: str,
+                 question: str, reference: str, text: str) -> str:
             step = rewards_step(rewards)
             if not any(f.enabled for f in step.functions):
                 raise RewardError("No reward is switched on: add one, or switch one on.")
@@ -86,6 +90,12 @@ class Bench:
             chat = choice_of(self.shared, data, model, training).chat if counts else None
             with RewardSet(step, scheme_for(data_step(data)), chat.count if chat else None) as found:
                 return act(Trial(step, found, given))
+
+        def handler(*asked: str) -> str:
+            try:
+                return work(*asked)
+            except (StudioError, OSError) as error:  # in place of the scores of before, which would pass for these
+                return f'<div class="rs-note rs-bad" role="alert">{words_of(error)}</div>'
 
         return handler
 

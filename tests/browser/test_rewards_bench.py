@@ -125,6 +125,25 @@ def test_a_set_is_changed_and_scored_with_the_keyboard_alone(page: Any, app_url:
     expect(page.locator("#bench-result details").first).to_have_attribute("open", "")
 
 
+def test_scores_do_not_pass_for_those_of_what_was_changed_or_refused(page: Any, app_url: str) -> None:
+    """After a change the table says that it is from before; 65 completions, one too many, are refused in its place."""
+    open_rewards(page, app_url)
+    result, texts = page.locator("#bench-result"), page.locator("#bench-texts textarea")
+    before = "() => getComputedStyle(document.querySelector('#bench-result'), '::before').content"
+    page.locator("#bench-score").click()
+    expect(result.locator("tbody tr").first).to_contain_text("+9.5")
+    assert page.evaluate(before) == "none"
+    texts.fill("<answer>41</answer>")
+    page.wait_for_function(f"({before})().includes('from before your last change')")
+    page.locator("#bench-score").click()
+    expect(result.locator("tbody tr").first).not_to_contain_text("+9.5")
+    page.wait_for_function(f"({before})() === 'none'")
+    texts.fill("\n---\n".join("65 answers"[: i % 9] for i in range(65)))
+    page.locator("#bench-score").click()
+    expect(result.get_by_role("alert")).to_contain_text("These are 65 completions; at most 64")
+    expect(result.locator("table")).to_have_count(0)
+
+
 def tab_to(page: Any, name: str) -> None:
     """Press Tab until something in the element of this id has the focus; at most forty times."""
     for _ in range(40):
