@@ -37,7 +37,7 @@ import psutil
 from benchmarks.runs import processes_of
 from benchmarks.turns import Seen, Side, TimeUp, ratios
 from pipeline import jobs
-from pipeline.dataset.prepare import read_part
+from pipeline.dataset.part_files import read_part
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.run_state import OVER

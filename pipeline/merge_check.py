@@ -164,7 +164,7 @@ def greedy_answers(folder: "RunFolder", recipe: "Recipe", base: str, stage: str,
                    ) -> tuple[list[list[int]], Answers]:
     """The first test questions as prompts, answered by the adapter on its base as trained, and by the merged model."""
     from pipeline.dataset.chat import ChatTokenizer, prompt_ids
-    from pipeline.dataset.prepare import read_part
+    from pipeline.dataset.part_files import read_part
     from pipeline.engines.base import Sampling
     from pipeline.engines.sampling import TransformersGenerator
     from pipeline.rewards.answers import last_number, same_answer

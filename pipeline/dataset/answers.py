@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipeline.rewards.numbers import is_missing
 from pipeline.tags import SCHEMES, extract
 
 MAX_REFERENCE = 400  # characters; a longer "answer" is prose that no check can compare
@@ -22,7 +23,10 @@ _SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
 
 
 def text_of(value: Any) -> str | None:
-    """A cell as text: None for null, NaN and blanks; 72.0 is `72`, True is `True`, one-item lists are their item."""
+    """A cell as text: None for null, blanks and what tables write for a missing value (see `is_missing`).
+
+    72.0 is `72`, True is `True`, one-item lists are their item.
+    """
     if isinstance(value, list | tuple):
         if len(value) == 1:
             return text_of(value[0])
@@ -35,7 +39,8 @@ def text_of(value: Any) -> str | None:
             return None
         if value.is_integer() and abs(value) < 1e15:
             return str(int(value))
-    return str(value).strip() or None
+    text = str(value).strip()
+    return None if is_missing(text) else text or None
 
 
 def hash_answer(text: str) -> str | None:
@@ -88,7 +93,7 @@ def find_reference(rule: str, texts: Sequence[str | None]) -> tuple[str | None, 
     for attempt in [rule, *explicit]:
         for text in texts:
             found = FINDERS[attempt](text) if text else None
-            if found and len(found) <= MAX_REFERENCE:
+            if found and len(found) <= MAX_REFERENCE and not is_missing(found):
                 return found, attempt
     return None, None
 

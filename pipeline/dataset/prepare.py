@@ -15,6 +15,7 @@ from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
 from pipeline.dataset.files import Broken, Rows
 from pipeline.dataset.mapping import SAMPLE, Mapping, guess_mapping
+from pipeline.dataset.part_files import read_part, write_part
 from pipeline.dataset.quality import (
     choose_and_split,
     describe_lengths,
@@ -32,20 +33,20 @@ from pipeline.recipe import DataStep
 from pipeline.run import Stopped
 from pipeline.tags import TagScheme, scheme_of, scheme_problems, system_prompt
 
-__all__ = ["DATASETS", "PreparedReport", "load_benchmark", "prepare_parts", "read_part"]
+__all__ = ["DATASETS", "PreparedReport", "load_benchmark", "prepare_parts"]
 
 Progress = Callable[[float, float | None, str], None]  # done, total (None: unknown), what is being done
 Stop = Callable[[], bool]
 DEMO_ROWS = 3000  # what shares of the demo data are shares of
-COLUMNS = ("id", "row", "system", "question", "reasoning", "reference", "completion", "subject")
 
 
 def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length: int, max_completion_tokens: int,
                   out: Path, progress: Progress | None = None, should_stop: Stop | None = None) -> PreparedReport:
     """Write `sft`, `grpo`, `validation` and `test.parquet` and `report.json` into `out`, and return the report.
 
-    All parts have COLUMNS; `completion` is the tagged answer or null, `reference` null cannot serve GRPO. `progress` is
-    called with (done, total, message). Raises DatasetError in words, and Stopped when a stop was asked for.
+    All parts have `part_files.COLUMNS`; `completion` is the tagged answer or null, `reference` null cannot serve GRPO.
+    `progress` is called with (done, total, message). Raises DatasetError in words, and Stopped when a stop was asked
+    for.
     """
     started = time.monotonic()
     progress = progress or (lambda done, total, message: None)
@@ -109,18 +110,6 @@ def system_of(data: DataStep) -> str:
 def demo_sizes(data: DataStep) -> dict[str, int]:
     """How many demo problems each part gets; their row numbers go on from part to part."""
     return {part: int(v if v >= 1 else v * (data.limit or DEMO_ROWS)) for part, v in data.split.model_dump().items()}
-
-
-def read_part(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a part file. Raises DatasetError when it is missing or damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path, columns=list(COLUMNS)).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        why = str(error).rstrip(".")
-        raise DatasetError(f"The prepared data {str(path)!r} cannot be read: {why}. Prepare it again.") from error
 
 
 def load_benchmark(name_or_path: str, limit: int | None = None, unanswered: bool = False) -> list[dict[str, Any]]:
@@ -257,7 +246,7 @@ def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max
             else:
                 rows.append(row)
         report.parts[part] = len(rows)
-        _write_part(out / f"{part}.parquet", rows)
+        write_part(out / f"{part}.parquet", rows)
         digest.update((out / f"{part}.parquet").read_bytes())
     report.kept, report.hash = sum(report.parts.values()), digest.hexdigest()
     if not report.kept:
@@ -276,23 +265,9 @@ def _finish(parts: dict[str, list[Example]], report: PreparedReport, out: Path) 
     out.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:
-        _write_part(out / f"{part}.parquet", [e.record() for e in parts.get(part, [])])
+        write_part(out / f"{part}.parquet", [e.record() for e in parts.get(part, [])])
         digest.update((out / f"{part}.parquet").read_bytes())
     report.hash = digest.hexdigest()
-
-
-def _write_part(path: Path, records: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in COLUMNS])
-    for record in records:
-        for name, value in record.items():
-            if isinstance(value, str):
-                record[name] = value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
-    temporary = path.with_suffix(".parquet.part")
-    pq.write_table(pa.Table.from_pylist(records, schema=schema), temporary)
-    temporary.replace(path)
 
 
 def _watcher(should_stop: Stop | None) -> Callable[[], None]:

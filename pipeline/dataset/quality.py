@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from pipeline.dataset.answers import boxed_answer, last_number
 from pipeline.dataset.chat import ChatTokenizer, prompt_text
@@ -13,6 +14,7 @@ from pipeline.dataset.report import Lengths, PreparedReport, Rowlist
 from pipeline.dataset.split import PARTS, part_sizes, share_out
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
+from pipeline.rewards.numbers import number, same_number
 
 Progress = Callable[[float, float | None, str], None]
 Watch = Callable[[], None]
@@ -197,23 +199,16 @@ def _abilities(examples: Sequence[Example], report: PreparedReport, max_length: 
 
 def disagrees(reasoning: str, reference: str) -> bool:
     """Whether a numeric reference is not the reasoning's last number (or box), nor any number near its end."""
-    found = _number(boxed_answer(reasoning) or last_number(reasoning))
-    given = _number(reference.replace(",", "").strip("$% "))
-    if found is None or given is None or _same(found, given):
+    found = number(boxed_answer(reasoning) or last_number(reasoning) or "")
+    given = number(reference)
+    if found is None or given is None or same_number(found, given) or _near(found.value, given.value):
         return False
     tail = reasoning[-ENDING:].replace(",", "")
-    return not any(_same(float(n), abs(given)) for n in re.findall(r"\d+(?:\.\d+)?|\.\d+", tail))
+    return not any(_near(Fraction(n), abs(given.value)) for n in re.findall(r"\d+(?:\.\d+)?|\.\d+", tail))
 
 
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-6 * max(1.0, abs(b))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+def _near(a: int | Fraction, b: int | Fraction) -> bool:
+    return abs(a - b) * 10**6 <= max(1, abs(b))
 
 
 def _split(data: DataStep, examples: list[Example], usable: list[int], can_sft: list[bool], can_grpo: list[bool],

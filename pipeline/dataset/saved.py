@@ -89,7 +89,7 @@ def delete(home: Path, card_id: str) -> None:
 
 def as_jsonl(folder: Path, out: Path) -> list[Path]:
     """Write the parts as JSONL files into `out`."""
-    from pipeline.dataset.prepare import read_part
+    from pipeline.dataset.part_files import read_part
 
     out.mkdir(parents=True, exist_ok=True)
     files = []

@@ -23,7 +23,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from pipeline import tags
 from pipeline.dataset.chat import ChatTokenizer, model_folder, prompt_messages, tokenise
-from pipeline.dataset.prepare import read_part
+from pipeline.dataset.part_files import read_part
 from pipeline.engines.base import Generator
 from pipeline.engines.checkpoints import checkpoint_step, last_complete
 from pipeline.engines.choose import choice

@@ -5,7 +5,7 @@ import time
 from functools import lru_cache
 
 from pipeline.rewards import math_process
-from pipeline.rewards.numbers import Number, canonical, number, same_number, same_units
+from pipeline.rewards.numbers import Number, canonical, infinite, is_missing, number, same_number, same_units
 
 MAX_MATH_CHARS = 400
 STARVED_SECONDS = 10.0
@@ -30,6 +30,8 @@ def compare(given: str | None, reference: str | None) -> bool | None:
     """True or False, or None when only math-verify could tell and it did not in time."""
     if given is None or reference is None:
         return False
+    if is_missing(given) or is_missing(reference):
+        return False
     if given == reference:
         return bool(given.strip())
     settled = settle(given, reference)
@@ -48,6 +50,10 @@ def settle(given: str, reference: str) -> bool | None:
     x, y = number(a), number(b)
     if x is not None and y is not None:
         return same_number(x, y)
+    if (endless := infinite(a)) and (x is not None or y is not None or infinite(b)):
+        return endless == infinite(b)
+    if infinite(b) and x is not None:
+        return False
     if _letters(a) == _letters(b):
         return True
     if not (_is_math(a) and _is_math(b)):

@@ -5,6 +5,8 @@
   differ (`5 cm`, `5 km`); a unit on one side only is ignored.
 - `thousand`, `million`, `billion`, `trillion`, `dozen` and an attached `k` multiply.
 - `50%` equals `50` and `0.5` (a reader may have meant either), but `50` never equals `0.5`.
+- `nan` is no number and no answer, nor is `n/a` or an error of a spreadsheet: a table writes them where a value is
+  missing. Infinity is an answer (of a limit, say) but no number; `inf`, `infinity`, `∞` and LaTeX's are one.
 - A fraction equals a decimal exactly, or when the decimal is that fraction rounded to six or more places.
 """
 
@@ -36,6 +38,11 @@ _UNITS = {"$": "dollar", "usd": "dollar", "us$": "dollar", "buck": "dollar",
           "meter": "m", "metre": "m", "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm",
           "kilogram": "kg", "gram": "g", "liter": "l", "litre": "l", "mile": "mi", "feet": "ft", "foot": "ft",
           "inche": "in", "inch": "in", "pound": "pound", "lb": "pound", "cent": "cent", "¢": "cent"}
+
+
+_MISSING = frozenset({"nan", "<na>", "n/a", "#n/a", "#na", "#nan", "nat", "#div/0!", "#value!", "#ref!", "#name?",
+                      "#num!", "#null!"})
+_INFINITE = re.compile(r"([+-]?)\s*(?:\\infty|∞|inf(?:inity)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,18 @@ def number(text: str) -> Number | None:
         return None
     part = match.groupdict()
     return _number(part) if part["mixed"] is None or (part["int"] is None and part["dec"] is None) else None
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell or an answer is what a table writes where a value is missing: it is no answer, whoever gives it.
+    """
+    return len(text) <= 20 and text.strip().lstrip("+-").casefold() in _MISSING
+
+
+def infinite(text: str) -> int:
+    """1 or -1 where a canonical text is infinity with its sign; otherwise 0."""
+    match = _INFINITE.fullmatch(text) if len(text) <= 20 else None
+    return 0 if match is None else -1 if match[1] == "-" else 1
 
 
 def same_number(a: Number, b: Number) -> bool:

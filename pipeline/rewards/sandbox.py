@@ -31,29 +31,28 @@ def tag(text, name):
     end = text.find("</" + name + ">", start)
     return text[start:end].strip() if end >= 0 else None
 
+def _short_number(text):
+    """A short decimal number without the host's help; None for the rest, also for nan and inf, which are no numbers."""
+    if len(text) < 16 and "n" not in text and "N" not in text and "_" not in text:
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    return None
+
 def number(text):
     """The text as a float (units, currency and separators are understood), or None."""
     if text is None:
         return None
-    try:
-        if len(text) < 16:
-            return float(text)
-    except ValueError:
-        pass
-    return _host_number(text)
+    short = _short_number(text)
+    return _host_number(text) if short is None else short
 
 def math_equal(a, b):
     """Whether two answers are the same, by value or by mathematics."""
     if a is None or b is None:
         return False
-    if a == b:
-        return True
-    try:
-        if len(a) < 16 and len(b) < 16:
-            return float(a) == float(b)
-    except ValueError:
-        pass
-    return _host_math_equal(a, b)
+    x, y = _short_number(a), _short_number(b)
+    return _host_math_equal(a, b) if x is None or y is None else x == y
 '''
 HOST_SECONDS = 2.0
 MAX_HOST_CALLS = 5000

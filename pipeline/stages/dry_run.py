@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline import tags
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.models import model_folder
-from pipeline.dataset.prepare import read_part
+from pipeline.dataset.part_files import read_part
 from pipeline.engines.base import Engine, Sample, Sampling
 from pipeline.errors import DatasetError, RunError, StudioError
 from pipeline.rewards import RewardSet

@@ -19,7 +19,8 @@ from typing import Any
 from pipeline.contestants import title_of
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.models import model_folder
-from pipeline.dataset.prepare import load_benchmark, read_part
+from pipeline.dataset.part_files import read_part
+from pipeline.dataset.prepare import load_benchmark
 from pipeline.engines.base import Engine, Generator, Sample, Sampling
 from pipeline.errors import RunError
 from pipeline.evaluation import (

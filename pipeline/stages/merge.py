@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
-from pipeline.dataset.prepare import read_part
+from pipeline.dataset.part_files import read_part
 from pipeline.engines.choose import gpu_count, sampling_engine
 from pipeline.merge_check import CHECKED_PROMPTS, check_merge, greedy_answers
 from pipeline.run import Run

@@ -63,6 +63,13 @@ def test_the_app_file_stays_short() -> None:
     assert len((PROJECT / "app.py").read_text().splitlines()) <= 60
 
 
+def test_no_file_of_code_is_longer_than_300_lines() -> None:
+    """What does not fit is several subjects: split it at one of them."""
+    lengths = {name: len((PROJECT / name).read_text(encoding="utf-8").splitlines()) for name in project_files()
+               if name.endswith((".py", ".js", ".css"))}
+    assert len(lengths) > 200 and not {name: count for name, count in lengths.items() if count > 300}
+
+
 @pytest.mark.parametrize("gpu", [False, True])
 def test_the_space_folder_holds_the_app_and_one_requirements_file(tmp_path: Path, gpu: bool) -> None:
     write_space(tmp_path / "space", gpu)

@@ -87,7 +87,8 @@ def test_an_answer_column_that_is_the_reasoning_is_said():
     assert "look like the reasoning" in mapping.warnings[0]
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), "", "  ", [], {}])
+@pytest.mark.parametrize("value", [None, float("nan"), "", "  ", [], {}, "nan", "NaN", "#N/A", "#DIV/0!",
+                                   "#### nan"])
 def test_missing_answers_are_missing(value):
     rows = [{"question": "q?", "reasoning": "a b c", "answer": v} for v in ("1", value)]
     mapping = guess_mapping(["question", "reasoning", "answer"], rows)
@@ -96,7 +97,8 @@ def test_missing_answers_are_missing(value):
 
 @pytest.mark.parametrize(("value", "reference"), [
     (True, "True"), (False, "False"), (0, "0"), (72.0, "72"), (0.5, "0.5"), (["7"], "7"), (["a", "b"], "a, b"),
-    ("1,234", "1234"), ("$1,234.50", "1234.50"), ("12.", "12"), (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
+    ("inf", "inf"), (float("inf"), "inf"), ("Na", "Na"), ("None", "None"), ("1,234", "1234"),
+    ("$1,234.50", "1234.50"), ("12.", "12"), (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
     ("x" * 401, None),
 ])
 def test_answers_of_all_types_become_text(value, reference):

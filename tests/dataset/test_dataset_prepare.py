@@ -11,7 +11,8 @@ import pytest
 from pipeline.dataset import leakage, saved
 from pipeline.dataset.chat import tokenise
 from pipeline.dataset.duplicates import shingles_of
-from pipeline.dataset.prepare import COLUMNS, load_benchmark, prepare_parts, read_part
+from pipeline.dataset.part_files import COLUMNS, read_part
+from pipeline.dataset.prepare import load_benchmark, prepare_parts
 from pipeline.dataset.rows import Rows
 from pipeline.dataset.split import part_sizes
 from pipeline.errors import DatasetError

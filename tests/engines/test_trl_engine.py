@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
-from pipeline.dataset.prepare import read_part
+from pipeline.dataset.part_files import read_part
 from pipeline.engines.base import Sampling
 from pipeline.engines.loading import adapter_layers, load_tokenizer
 from pipeline.engines.trl import TrlEngine, grpo_rows, sft_examples

@@ -13,6 +13,7 @@ from pipeline.rewards import answers, math_process
 from pipeline.rewards.answers import compare, last_number, lenient_match, plausible, same_answer, settle
 from pipeline.rewards.base import Item
 from pipeline.rewards.correct import chosen_answer
+from pipeline.rewards.numbers import number
 from pipeline.tags import SCHEMES
 
 SPELLINGS_OF_1000 = [
@@ -69,6 +70,20 @@ def test_expressions_are_compared_by_mathematics(given: str, reference: str) -> 
 @pytest.mark.parametrize(("given", "reference"), DIFFERENT)
 def test_different_answers_are_never_equal(given: str, reference: str) -> None:
     assert compare(given, reference) is False
+
+
+@pytest.mark.parametrize("given", ["nan", "NaN", "-nan", " nan ", "#N/A", "n/a", "#DIV/0!"])
+def test_what_a_table_writes_for_a_missing_value_is_no_answer_not_even_to_itself(given: str) -> None:
+    assert compare(given, given) is False and compare(given, "5") is False and compare("5", given) is False
+
+
+@pytest.mark.parametrize("given", ["inf", "infinity", "Infinity", "∞", r"\infty", r"$\infty$", "+inf"])
+def test_infinity_is_one_answer_however_it_is_written_and_no_number(given: str) -> None:
+    assert settle(given, r"\infty") is True and settle("infinity", given) is True
+    for other in (r"-\infty", "-inf", "5", "10^300", "1e300"):
+        assert settle(given, other) is not True and settle(other, given) is not True
+    assert settle(given, "5") is False and settle("5", given) is False and number(given) is None
+    assert settle("-inf", r"-\infty") is True and settle("-∞", "-infinity") is True
 
 
 def test_a_missing_answer_is_never_right() -> None:

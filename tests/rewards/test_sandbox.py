@@ -208,6 +208,16 @@ def test_errors_are_shown_with_line_and_text() -> None:
     assert check.problem is not None and check.problem.line == 1
 
 
+def test_what_is_a_number_in_custom_code_is_what_is_one_for_the_answer_check() -> None:
+    """Python's float() alone reads nan, infinity and 1_000 too, and finds that nan is not even itself."""
+    code = ("def score(c, r, p):\n"
+            "    for text in ('nan', 'NaN', 'inf', '-inf', 'Infinity', '1_000'):\n"
+            "        assert number(text) is None, text\n"
+            "    assert number('-1.5e3') == -1500.0 and math_equal('inf', 'Infinity')\n"
+            "    assert not math_equal('nan', 'nan') and not math_equal('inf', '5')\n    return 1")
+    assert check_code(code, [item()]).problem is None
+
+
 def test_a_check_shows_marks_and_the_beginning_of_what_is_printed() -> None:
     check = check_code("def score(c, r, p):\n    print('seen', r)\n    return 0.5, 'half'", [item()])
     assert check.problem is None and check.marks == ((0.5, "half"),) and "seen 42" in check.printed
