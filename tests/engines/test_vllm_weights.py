@@ -87,8 +87,23 @@ def test_the_trainer_gets_the_one_that_suits_the_base_and_afterwards_its_own() -
         with exact_sampling(precision):
             assert grpo_trainer.VLLMGeneration is wanted
         assert grpo_trainer.VLLMGeneration is own
-    assert SummedWeights._iter_named_params is not own._iter_named_params  # which TRL's sync_weights calls
-    assert "_iter_named_params" in own.sync_weights.__code__.co_names
+    assert "sync_weights" in grpo_trainer.GRPOTrainer._generate_single_turn.__code__.co_names
+
+
+@pytest.mark.parametrize("sleeps", [False, True])
+def test_vllm_is_woken_gets_all_sums_at_once_and_forgets_what_it_kept_of_prompts(sleeps: bool) -> None:
+    model, told = learnt(torch.bfloat16, 1e-2), []  # type: ignore[var-annotated]
+    loaded = SimpleNamespace(load_weights=lambda given: told.append(dict(given)))
+    runner = SimpleNamespace(driver_worker=SimpleNamespace(model_runner=SimpleNamespace(model=loaded)))
+    generation = SummedWeights.__new__(SummedWeights)
+    generation.model, generation.enable_sleep_mode, generation._llm_weights_sleeping = model, sleeps, sleeps
+    generation.llm = SimpleNamespace(llm_engine=SimpleNamespace(model_executor=runner),
+                                     wake_up=lambda tags: told.append(tags),
+                                     reset_prefix_cache=lambda: told.append("forgotten"))
+    generation.sync_weights()
+    *woken, given, forgotten = told
+    assert (woken, forgotten, generation._llm_weights_sleeping) == ([["weights"]] * sleeps, "forgotten", False)
+    assert set(given) == {name for name, _ in summed_weights(model, everything=sleeps)}
 
 
 def test_tokens_not_answers_are_weighted_for_the_difference_to_vllm(
