@@ -110,6 +110,14 @@ def test_all_else_is_left_to_trl(trainer_of: Callable[..., Any], settings: dict[
     assert not trainer.scores_once()
 
 
+def test_answers_to_held_out_questions_are_scored_once_too(trainer_of: Callable[..., Any]) -> None:
+    plain, ours = (trainer_of(cls, per_device_eval_batch_size=4) for cls in (GRPOTrainer, OnceTrainer))
+    passes: list[int] = []
+    ours.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    losses = [trainer.evaluate(trainer.train_dataset.select([0]))["eval_loss"] for trainer in (plain, ours)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(passes) == 1
+
+
 def test_without_vllm_nothing_is_weighted(trainer_of: Callable[..., Any]) -> None:
     trainer = trainer_of(OnceTrainer)
     trainer.use_vllm = False
