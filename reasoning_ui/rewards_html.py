@@ -55,8 +55,9 @@ def set_html(step: RewardsStep, scheme: TagScheme, problem: str | None) -> str:
                     f"{_range_cells(limits, reach)}<td>{'on' if spec.enabled else 'off'}</td></tr>")
     total = _range_cells((low, high), reach)
     rows.append(f"<tr class='total'><th scope='row'>Total</th><td></td>{total}<td></td></tr>")
-    head = ("<tr><th>Reward</th><th class='number'>Weight</th><th class='number'>Lowest</th><th class='r-wide'></th>"
-            "<th class='number'>Highest</th><th></th></tr>")
+    head = ("<tr><th>Reward</th><th class='number'>Weight</th><th class='number'>Lowest</th>"
+            "<th class='r-wide'><span class='rs-unseen'>Range</span></th><th class='number'>Highest</th>"
+            "<th><span class='rs-unseen'>On or off</span></th></tr>")
     table = f"<table class='r-set'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     return (note(problem, "bad") if problem else "") + f'<div class="r-scroll" tabindex="0">{table}</div>'
 
@@ -138,7 +139,7 @@ def progress_html(state: RunState, what: str) -> str:
         bar = f'<progress aria-label="{escape(what)}" max="1"{share}></progress>'
         words = state.message or state.words or "Starting"
         counted = f", {state.done:.0f} of {state.total:.0f} {state.unit}" if state.total and state.unit else ""
-        return f'<div class="rs-status" role="status"><span class="rs-chip rs-{state.state}">{state.state}</span>' + (
+        return f'<div class="rs-status"><span class="rs-chip rs-{state.state}">{state.state}</span>' + (
             f"<span>{escape(words + counted)}</span>{bar}</div>")
     first = f"{what} failed." if state.state == "failed" else f"{what} is {state.state}."
     words = " ".join(filter(None, [first, state.reason, state.remedy]))

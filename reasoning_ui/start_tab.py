@@ -21,12 +21,12 @@ and answers that earn more reward become likelier (*GRPO*). At the end you see, 
 better.
 """
 DEMO = """
-### Try it now
+## Try it now
 The demo takes a tiny model through all of it on this machine's processor, in a few minutes. Nothing is downloaded, and
 you can close this page meanwhile.
 """
 OWN = """
-### Then use your own
+## Then use your own
 """
 TO_COMPARE = """(run, here) => run && ["live", "start"].includes(here)
   ? {selected: "compare", __type__: "update"} : undefined"""
@@ -48,7 +48,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     with gr.Column(elem_id="demo-card"):
         gr.Markdown(DEMO)
         start = gr.Button("Train the demo", variant="primary", size="lg", elem_id="train-demo")
-    gr.Markdown(OWN)
+    gr.Markdown(OWN, elem_id="own-steps")
     with gr.Row(elem_id="steps"):
         for name, title, text in STEPS:
             with gr.Column(min_width=150, elem_classes="rs-step"):

@@ -30,7 +30,8 @@ export class Card {
     this.spec = spec;
     this.title.textContent = spec.title; this.title.title = spec.help;
     this.logButton.title = "Logarithmic axis";
-    this.logButton.setAttribute("aria-label", "Logarithmic axis for " + spec.title);
+    this.logButton.setAttribute("aria-label", "log axis for " + spec.title);
+    if (!this.plot.hasAttribute("aria-label")) this.plot.setAttribute("aria-label", spec.title + ": not drawn yet");
     this.logButton.hidden = spec.unit === "share" || spec.stacked || ["reward", "rewards"].includes(spec.name);
     this.legend.replaceChildren(...spec.series.map((s, i) => el("span", {}, el("i", { "data-i": i }), s.label + " ", el("b", {}, "–"))));
     this.later();

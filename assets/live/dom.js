@@ -11,6 +11,10 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+export function tell(node, text) {  // a live region is read aloud at every change, also to the same words
+  if (node.textContent !== text) node.textContent = text;
+}
+
 export function stylesheet(href) {
   if (![...document.styleSheets].some(sheet => sheet.href === href)) {
     document.head.append(el("link", { rel: "stylesheet", href }));

@@ -1,6 +1,6 @@
 // Above the views: which run, its state and stages, stop and resume, runs to compare with, and what stands out.
 
-const { el, timeLeft } = await import("./dom.js" + new URL(import.meta.url).search);
+const { el, tell, timeLeft } = await import("./dom.js" + new URL(import.meta.url).search);
 
 const STATES = { waiting: "Waiting", running: "Running", stopping: "Stopping", stopped: "Stopped",
   interrupted: "Interrupted", failed: "Failed", finished: "Finished", none: "No run" };
@@ -39,12 +39,12 @@ export class Head {
     const ids = Object.keys(head.runs);
     if (head.state === "none") return this.none(head, ids);
     this.head.hidden = false;
-    this.state.textContent = head.paused ? "Paused" : STATES[head.state] || head.state;
+    tell(this.state, head.paused ? "Paused" : STATES[head.state] || head.state);
     this.state.dataset.state = head.paused ? "waiting" : head.state;
     this.left.textContent = head.state === "running" ? timeLeft(head.left) : "";
     this.stop.hidden = !["waiting", "running", "stopping"].includes(head.state);
     this.resume.hidden = !["stopped", "interrupted", "failed"].includes(head.state);
-    this.reason.textContent = [head.reason, head.remedy].filter(Boolean).join(" ") || this.said || "";
+    tell(this.reason, [head.reason, head.remedy].filter(Boolean).join(" ") || this.said || "");
     this.stages.replaceChildren(...live.stages.map(stage => this.stage(stage, head)));
     live.board.setRuns(head.runs);
   }
@@ -54,7 +54,7 @@ export class Head {
     this.head.hidden = false;
     this.state.textContent = ""; this.left.textContent = ""; this.stop.hidden = this.resume.hidden = true;
     this.stages.replaceChildren();
-    this.reason.textContent = ids.length ? "That run is not here any more: choose another above." : "No run yet. Start one on the Train tab, or train the demo on the Start tab.";
+    tell(this.reason, ids.length ? "That run is not here any more: choose another above." : "No run yet. Start one on the Train tab, or train the demo on the Start tab.");
   }
 
   stage(row, head) {

@@ -9,7 +9,7 @@ export class Log {
     this.text = el("input", { type: "search", maxlength: 300, placeholder: "Search the whole log", "aria-label": "Search the whole log" });
     this.text.addEventListener("search", () => this.find());
     this.about = el("span", { class: "live-quiet", role: "status" });
-    this.lines = el("pre", { class: "live-lines", tabindex: 0, role: "log", "aria-label": "Log" });
+    this.lines = el("pre", { class: "live-lines", tabindex: 0, role: "log", "aria-live": "off", "aria-label": "Log" });
     root.append(el("div", { class: "live-line" },
       el("form", { class: "live-note", onsubmit: event => { event.preventDefault(); this.find(); } }, this.text,
         el("button", { type: "submit", class: "live-button" }, "Search")),

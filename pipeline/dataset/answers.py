@@ -39,8 +39,13 @@ def text_of(value: Any) -> str | None:
             return None
         if value.is_integer() and abs(value) < 1e15:
             return str(int(value))
-    text = str(value).strip()
+    text = plain_ends(str(value)).strip()
     return None if is_missing(text) else text or None
+
+
+def plain_ends(text: str) -> str:
+    """The text with the line ends of Windows as plain ones: a model would learn to write the extra character."""
+    return text.replace("\r\n", "\n")
 
 
 def hash_answer(text: str) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pipeline.dataset.answers import plain_ends
 from pipeline.dataset.json_rows import BLANK, json_rows
 from pipeline.dataset.rows import Broken, Rows, short
 from pipeline.dataset.text_lines import MAX_LINE, Joined, LongLine
@@ -128,7 +129,7 @@ class _Lines:
         if isinstance(line, LongLine):
             self.long.append(line)
         self.quotes += line.count('"')
-        return line.replace("\x00", "")
+        return plain_ends(line.replace("\x00", ""))
 
 
 def _csv_rows(reader: Any, lines: _Lines, names: list[str]) -> Iterator[tuple[int, dict[str, Any]] | Broken]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.dataset.answers import FINDERS, RULE_NAMES, text_of
+from pipeline.dataset.answers import FINDERS, RULE_NAMES, plain_ends, text_of
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
 
@@ -65,7 +65,7 @@ def chat_of(value: Any) -> list[tuple[str, str]] | None:
             content = "".join(str(c.get("text", "")) for c in content if isinstance(c, dict))
         if not isinstance(role, str) or not (content is None or isinstance(content, str)):
             return None
-        turns.append((ROLES.get(role.lower(), role.lower()), content or ""))
+        turns.append((ROLES.get(role.lower(), role.lower()), plain_ends(content or "")))
     return turns
 
 

@@ -193,7 +193,6 @@ def _count_reference(example: Example, report: PreparedReport) -> None:
         report.reference_rules[rule] = report.reference_rules.get(rule, 0) + 1
     else:
         report.references_missing += 1
-        report.notice("no_reference", example.row, example.question)
 
 
 def _separate_test(data: DataStep, scheme: TagScheme, progress: Progress, watch: Callable[[], None]

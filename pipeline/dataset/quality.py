@@ -112,10 +112,13 @@ def describe_lengths(examples: Sequence[Example], report: PreparedReport, max_le
 
 
 def notice_rows(examples: Sequence[Example], report: PreparedReport) -> None:
-    """List the kept rows that deserve a look: longer chats, no or short reasoning, one that ends in another number."""
+    """List the kept rows that deserve a look: longer chats, no answer to check, no or short reasoning, one that
+    ends in another number."""
     for e in examples:
         if e.turns > 1:
             report.notice("multi_turn", e.row, f"{e.turns} questions, the first: {e.question}")
+        if not e.reference:
+            report.notice("no_reference", e.row, e.question)
         if not e.reasoning:
             report.notice("no_reasoning", e.row, e.question)
         elif len(e.reasoning) < TINY_REASONING:

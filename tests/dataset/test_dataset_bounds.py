@@ -91,3 +91,7 @@ def test_a_mark_that_is_never_closed_is_told_with_the_rows_that_it_takes_in(read
                       'close it, or write a mark inside a text twice ("")']
     good, broken = read('question,answer\n"two\nlines",5" pipe\n1 + 1?,2\n', "a.csv")
     assert good == [{"question": "two\nlines", "answer": '5" pipe'}, ROW] and not broken
+
+
+def test_a_cell_of_two_lines_from_windows_has_a_plain_line_end(read: Read) -> None:
+    assert read('question,answer\r\n"two\r\nlines",2\r\n', "a.csv")[0] == [{"question": "two\nlines", "answer": "2"}]

@@ -110,3 +110,12 @@ def test_answers_of_all_types_become_text(value, reference):
 def test_one_column_and_unknown_columns_say_what_to_do():
     with pytest.raises(DatasetError, match="No column looks like a question"):
         guess_mapping(["x"], [{"x": 1}])
+
+
+def test_line_ends_of_windows_are_not_taught():
+    """As a CSV file of Windows holds them in a cell of two lines, and JSON in a string and in a chat."""
+    chat = [{"role": "user", "content": "1\r\n+ 1?"}, {"role": "assistant", "content": "One\r\nand one: 2"}]
+    for row in ({"question": "1\r\n+ 1?", "reasoning": "One\r\nand one: 2", "answer": "2\r\n"}, {"messages": chat}):
+        mapping = guess_mapping(list(row), [row])
+        found = make_example(1, row, mapping, SCHEMES["reasoning"], "")
+        assert found.question == "1\n+ 1?" and "\r" not in (found.completion or "") + (found.reasoning or "")
