@@ -90,6 +90,7 @@ class Compare {
     const lost = this.part(".cmp-lost");
     lost.hidden = !!answer && !answer.error;
     lost.textContent = answer ? answer.error || "" : "The app does not answer. Is it still running?";
+    this.refused = !!answer?.error;
     return answer && !answer.error ? answer : null;
   }
 
@@ -102,8 +103,15 @@ class Compare {
     this.looking = true;
     const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...this.chosen });
     this.looking = false;
-    if (answer && run === this.run) this.take(answer);
+    if (run === this.run && answer) this.take(answer);
+    else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
     if (this.again || run !== this.run) { this.again = false; this.look(); }
+  }
+
+  clear() {
+    Object.assign(this, { seen: "", drawn: "" });
+    this.body.hidden = this.part("#compare-benchmark").hidden = true;
+    this.part("#compare-summary").innerHTML = this.part("#compare-sentences").innerHTML = "";
   }
 
   take(top) {

@@ -39,6 +39,7 @@ export class Head {
     const ids = Object.keys(head.runs);
     if (head.state === "none") return this.none(head, ids);
     this.head.hidden = false;
+    live.root.classList.remove("live-none");
     tell(this.state, head.paused ? "Paused" : STATES[head.state] || head.state);
     this.state.dataset.state = head.paused ? "waiting" : head.state;
     this.left.textContent = head.state === "running" ? timeLeft(head.left) : "";
@@ -52,6 +53,7 @@ export class Head {
   none(head, ids) {
     if (ids.length && !head.asked) return this.live.choose(ids[0]);
     this.head.hidden = false;
+    this.live.root.classList.add("live-none");
     this.state.textContent = ""; this.left.textContent = ""; this.stop.hidden = this.resume.hidden = true;
     this.stages.replaceChildren();
     tell(this.reason, ids.length ? "That run is not here any more: choose another above." : "No run yet. Start one on the Train tab, or train the demo on the Start tab.");
@@ -60,9 +62,10 @@ export class Head {
   stage(row, head) {
     const running = row.state === "running" && ["running", "stopping"].includes(head.state);
     const share = row.total ? Math.min(1, row.done / row.total) : row.state === "finished" ? 1 : 0;
+    const ended = ["failed", "stopped", "interrupted"].includes(row.state) ? row.state : "";
     const count = row.total && row.total > 1 ? `${Math.round(row.done)} of ${Math.round(row.total)} ${row.unit || ""}` : "";
     const item = el("li", { "data-state": running ? "running" : row.state, "aria-current": running ? "step" : null },
-      el("span", {}, STAGES[row.name] || row.name), el("small", {}, row.state === "finished" ? "done" : count || row.message || row.state),
+      el("span", {}, STAGES[row.name] || row.name), el("small", {}, row.state === "finished" ? "done" : count || ended || row.message || row.state),
       el("i", { style: `width:${(100 * (row.state === "finished" ? 1 : share)).toFixed(1)}%` }));
     if (row.message) item.title = row.message;
     return item;

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from pipeline import jobs
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.prepare import prepare_parts
 from pipeline.recipe import DataStep, Recipe, Split
@@ -98,6 +99,26 @@ def test_answers_are_filtered_read_searched_paged_and_linked(page: Any, url: str
     expect(questions.first).to_contain_text("#118")
     assert page.evaluate("window.hit") is None
     expect(page.locator("#header-status")).to_contain_text("take the model with you")
+
+
+def test_a_run_that_was_deleted_in_another_window_leaves_nothing_behind_on_compare_and_live(
+        page: Any, url: str, home: StudioHome) -> None:
+    """Its table and its curves would pass for those of a run that is there; it comes back from the trash."""
+    open_tab(page, url, "Compare")
+    expect(page.locator("#compare-summary tbody tr")).to_have_count(3)
+    jobs.delete(home, "demo-run")
+    try:
+        expect(page.locator(".cmp-lost")).to_contain_text("demo-run")
+        expect(page.locator("#compare-summary table")).to_have_count(0)
+        expect(page.locator("#compare-side")).to_be_hidden()
+        page.locator("#tabs").get_by_role("tab", name="Live", exact=True).first.click()
+        expect(page.locator(".live-reason")).to_contain_text("No run yet")
+        expect(page.locator(".live-views")).to_be_hidden()
+        expect(page.locator(".live-board")).to_be_hidden()
+    finally:
+        jobs.restore(home, "demo-run")
+    expect(page.locator(".live-board")).to_be_visible()
+    expect(page.locator(".live-stages")).to_contain_text("done")
 
 
 def test_every_chart_is_drawn_and_its_files_and_the_reports_are_saved(page: Any, url: str, tmp_path: Path) -> None:
