@@ -11,6 +11,7 @@ from pipeline.hardware import Hardware, hardware_line, usable
 from pipeline.memory import Estimate, choose_engine, estimates, samples_with_vllm, vllm_share
 from pipeline.model_check import ModelCheck, trainable_parameters
 from pipeline.model_facts import ModelFacts
+from pipeline.processor_time import processor_doubt
 from pipeline.recipe import Recipe
 
 SPACE_WARNING = ("This Space has no lasting storage: when it sleeps or restarts, all runs are erased. Download what "
@@ -29,9 +30,14 @@ def problems_html(problems: Sequence[str], doubts: Sequence[str] = ()) -> str:
 
 
 def doubts_of(recipe: Recipe, check: ModelCheck, hardware: Hardware, offers: bool) -> list[str]:
-    """What speaks against starting: too little memory, what the machine lacks. `offers`: buttons lower it to fit."""
+    """What speaks against starting: too little memory or time, what the machine lacks.
+
+    `offers`: buttons lower it to fit.
+    """
     used = usable(hardware)
     found = _memory_doubts(recipe, check.facts, used, offers) if check.facts is not None else []
+    if check.facts is not None and (slow := processor_doubt(recipe, check.facts.parameters, used)):
+        found.append(slow)
     return [*found, *shortcomings(hardware), *check.warnings]
 
 
