@@ -65,7 +65,7 @@ def subjects(rows: Sequence[Row], keys: Sequence[str]) -> str:
     cells = {subject: "".join(f"<td>{_rate(rates.get(key, {'rate': None}))}</td>" for key in keys)
              for subject, rates in found.items()}
     lines = "".join(f"<tr><td>{escape(subject)}</td>{text}</tr>" for subject, text in cells.items())
-    return ("<details><summary>By subject or difficulty</summary><table class='subjects'><thead><tr><th></th>"
+    return ("<details><summary>By subject or difficulty</summary><table class='subjects'><thead><tr><th>Subject</th>"
             f"{heads}</tr></thead><tbody>{lines}</tbody></table></details>")
 
 
@@ -175,7 +175,7 @@ def _matrix(table: QuestionTable, a: str, b: str, chosen: str | None) -> str:
         lines.append(f"<tr><th scope='row'>{escape(title_of(a))} {_word(was)}</th>{''.join(cells)}</tr>")
     heads = "".join(f"<th scope='col'>{escape(title_of(b))} {_word(now)}</th>" for now in (True, False))
     caption = f"{escape(title_of(a))} → {escape(title_of(b))}"
-    return f"<table><caption>{caption}</caption><tr><th></th>{heads}</tr>{''.join(lines)}</table>"
+    return f"<table><caption>{caption}</caption><tr><td></td>{heads}</tr>{''.join(lines)}</table>"
 
 
 def _word(right: bool) -> str:

@@ -91,6 +91,6 @@ def file_table(files: list[Upload]) -> str:
     states = {True: "there already", False: "to send"}
     lines = [f"<tr><td>{escape(f.name)}</td><td>{f.bytes:,}</td><td>{states[f.there]}</td></tr>" for f in files]
     total = sum(f.bytes for f in files if not f.there)
-    heads = "<tr><th>File</th><th>Bytes</th><th></th></tr>"
+    heads = "<tr><th>File</th><th>Bytes</th><th>Note</th></tr>"
     return (f"<div class='cmp'><table><thead>{heads}</thead><tbody>{''.join(lines)}</tbody></table>"
             f"<p>{total / 1e6:.1f} MB to send.</p></div>")

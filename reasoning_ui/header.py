@@ -126,7 +126,7 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already; on Live,
     which tells the same every second, it hides how far the run has got.
     """
-    parts = []
+    parts = ['<h1 class="rs-unseen">Reasoning Studio</h1>']
     if state is not None:
         parts.append(f'<span class="rs-chip rs-{tone_of(state)}">{escape(sign(state))}</span> '
                      f"<b>{escape(name)}</b>")
