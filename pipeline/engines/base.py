@@ -47,6 +47,12 @@ class Generator(Protocol):
     def peak_bytes(self) -> int | None:
         """The most memory that answering took so far, None where it is not known."""
 
+    def change_model(self, model: str | Path, adapter: Path | None, precision: str) -> bool:
+        """Answer with another model from now on, where that is sooner done than loading it anew.
+
+        False where it is not, or did not work: then this one must be left, and answers no more.
+        """
+
     def generate(
         self,
         prompts: Sequence[list[int]],

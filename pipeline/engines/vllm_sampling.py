@@ -1,6 +1,7 @@
 """A loaded model that answers prompts through vLLM on one GPU. See `base.Generator`."""
 
 import gc
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, GenerationConfig
 
 from pipeline.engines.base import Sample, Sampling
 from pipeline.engines.loading import load_tokenizer
@@ -19,6 +21,8 @@ EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
 USABLE = 0.85  # of what is free, when other processes hold the rest
 AT_ONCE = 8192  # answers handed to vLLM together: far more than it samples at a time
 FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
+
+logger = logging.getLogger(__name__)
 
 OnBatch = Callable[[int, list[list[Sample]]], None]
 ShouldStop = Callable[[], bool]
@@ -63,7 +67,33 @@ class VllmGenerator:
             model=str(self._source), revision=self._step.revision, quantization=self._quantization,
             gpu_memory_utilization=evaluation_share(self._step.gpu_memory_share, *_device_bytes()),
             max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True, disable_log_stats=True,
-            worker_extension_cls="pipeline.engines.vllm_memory.MemoryReport", **options)
+            worker_extension_cls="pipeline.engines.vllm_worker.WorkerReport", **options)
+
+    def change_model(self, model: str | Path, adapter: Path | None, precision: str) -> bool:
+        """See `base.Generator.change_model`: vLLM reads the other weights into the ones it has. Before, some of those
+        that can be looked at must differ from the folder's, and afterwards none."""
+        if adapter or self._adapter or self._quantization or VLLM_PRECISION[precision]:
+            return False
+        tokenizer = load_tokenizer(model, self._step)
+        if tokenizer.eos_token_id != self.tokenizer.eos_token_id or not same_shape(Path(self._source), Path(model)):
+            return False
+        try:
+            if not self._differing(model):
+                return False
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
+            self.llm.reset_prefix_cache()
+            wrong = self._differing(model)
+        except Exception as error:  # whatever vLLM raises: a fresh one will do, and tells if that fails too
+            logger.warning("vLLM did not change its model, so it is started again: %s", error)
+            return False
+        if wrong:
+            logger.warning("vLLM did not take these weights of %s, so it is started again: %s", model, wrong)
+            return False
+        self._source, self.tokenizer = model, tokenizer
+        return True
+
+    def _differing(self, model: str | Path) -> list[str]:
+        return self.llm.collective_rpc("compare_weights", args=(str(model),))[0]  # type: ignore[no-any-return]
 
     def _failure(self, error: Exception, seen: int) -> EngineError:
         cause = told_cause(self._log, seen) or str(error).splitlines()[0]
@@ -107,6 +137,17 @@ class VllmGenerator:
         from vllm.lora.request import LoRARequest
 
         return LoRARequest("adapter", 1, str(self._adapter))
+
+
+def same_shape(one: Path, other: Path) -> bool:
+    """Whether two model folders differ in nothing but their weights: the same architecture, type and end tokens."""
+    configs = [AutoConfig.from_pretrained(folder).to_dict() for folder in (one, other)]
+    for config in configs:
+        for name in ("_name_or_path", "transformers_version"):
+            config.pop(name, None)
+    ends = [GenerationConfig.from_pretrained(folder).eos_token_id if (folder / "generation_config.json").is_file()
+            else None for folder in (one, other)]
+    return bool(configs[0] == configs[1] and ends[0] == ends[1])
 
 
 def start_sooner() -> None:

@@ -4,7 +4,7 @@
 2. Take over answers that are already stored, here (a stopped evaluation) or in another run of the home (the same
    model files, questions and settings).
 3. Generate the rest with the run's engine, judge each answer as it comes, store it with its batch. Each model is loaded
-   once for all its benchmarks (with vLLM that takes most of a minute), and not at all where nothing is missing.
+   once for all its benchmarks (`Answering`), and not at all where nothing is missing.
 
 Several precisions in one job are compared in size, memory and speed too, so on a CPU each gets a process of its own,
 whose largest resident memory is measured; one that has all its answers already answers a batch again to be measured.
@@ -42,6 +42,7 @@ from pipeline.rewards.answers import plausible
 from pipeline.run import Run
 from pipeline.run_folder import AnswerRecord, RunFolder, RunReader
 from pipeline.stage_process import IS_CHILD, run_in_child
+from pipeline.stages.answering import Answering
 from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.tags import system_prompt
 
@@ -91,8 +92,12 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     total = sum(len(part.rows) for of_one in parts for part in of_one) * request.samples
     done = sum(part.take_stored() for of_one in parts for part in of_one)
     run.progress(done, total, "answers", "Loading")
-    for of_one in parts:
-        done = _complete(run, engine, of_one, done, total)
+    work = [[(part, indices) for part in of_one if (indices := part.open_questions())] for of_one in parts]
+    longest = max((part.longest for of_one in work for part, _ in of_one), default=0)
+    with Answering(run, engine, longest) as answering:
+        for of_one in filter(None, work):
+            done = _complete(run, answering, of_one, done, total)
+    run.check_stop()
     run.progress(total, total, "answers", "All answers are in." if run.part[0] + 1 == run.part[1] else "")
 
 
@@ -115,23 +120,19 @@ def _questions(run: Run, name: str, request: EvaluationRequest) -> list[dict[str
     return rows[: request.limit] if request.limit else rows
 
 
-def _complete(run: Run, engine: Engine, parts: list["_Evaluation"], done: int, total: int) -> int:
-    """Complete the parts of one contender after `take_stored` of all; `done` and what it gives count all contenders'.
+def _complete(run: Run, answering: Answering, work: list[tuple["_Evaluation", list[int]]], done: int,
+              total: int) -> int:
+    """Ask one contender its open questions; `done` and what it gives count all contenders' answers.
 
-    Its model is loaded once, for the longest of what is asked. Raises Stopped before it is loaded and after each part.
+    Raises Stopped before it is loaded and after each part.
     """
-    work = [(part, part.open_questions()) for part in parts]
-    work = [(part, indices) for part, indices in work if indices]
     run.check_stop()
-    if not work:
-        return done
-    contender, source = parts[0].contender, parts[0].source
+    contender, source = work[0][0].contender, work[0][0].source
     run.progress(done, total, "answers", f"Loading {contender.label} …")
-    longest = max(part.longest for part, _ in work)
-    with engine.generator(run, source, contender.adapter, contender.precision, longest) as generator:
-        for part, indices in work:
-            done = part.answer(generator, indices, done, total)
-            run.check_stop()
+    generator = answering.load(contender, source)
+    for part, indices in work:
+        done = part.answer(generator, indices, done, total)
+        run.check_stop()
     return done
 
 

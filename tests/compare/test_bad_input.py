@@ -29,6 +29,9 @@ class Quiet:
 
     method, weight_bytes = "16-bit", 1_000_000
 
+    def change_model(self, model, adapter, precision):
+        return False
+
     def peak_bytes(self):
         return 20_000_000
 

@@ -34,6 +34,9 @@ class Fake:
     def peak_bytes(self):
         return 20_000_000
 
+    def change_model(self, model, adapter, precision):
+        return False
+
     def __init__(self):
         self.asked, self.loaded = [], []
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.engines.vllm_memory import MemoryReport
 from pipeline.engines.vllm_sampling import evaluation_share, told_cause, vllm_answers, vllm_rank
+from pipeline.engines.vllm_worker import WorkerReport
 
 
 class StepEngine:
@@ -76,7 +76,7 @@ def test_rank_ceiling() -> None:
 
 
 def test_memory_report_adds_up() -> None:
-    worker = MemoryReport()
+    worker = WorkerReport()
     worker.model_runner = SimpleNamespace(model_memory_usage=270e6)
     worker.peak_activation_memory, worker.non_torch_memory = 1e9, None
     assert worker.memory_report() == {"weights": 270_000_000, "peak": 1_270_000_000}

@@ -1,0 +1,51 @@
+"""What vLLM's own process is asked about its model; loaded there by vLLM itself, so it imports little."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class WorkerReport:
+    """Added to vLLM's worker class (`worker_extension_cls`); asked through `LLM.collective_rpc("memory_report")`."""
+
+    model_runner: Any
+
+    def memory_report(self) -> dict[str, int]:
+        """Bytes: the weights, and the most that vLLM saw beside its KV cache (weights, activations, libraries)."""
+        weights = int(self.model_runner.model_memory_usage)
+        more = (getattr(self, name, 0) or 0 for name in ("peak_activation_memory", "non_torch_memory"))
+        return {"weights": weights, "peak": weights + sum(map(int, more))}
+
+    def compare_weights(self, folder: str) -> list[str]:
+        """Names of the weights in a model folder that are held here under the same name, with other values.
+
+        vLLM packs some layers together under other names; those are not looked at. A head that shares the weights of
+        the embedding has none in the folder and is compared with these.
+        """
+        import torch
+
+        model = self.model_runner.get_model()
+        held = dict(model.named_parameters(remove_duplicate=False))
+        differ = []
+        for name, value in _stored(Path(folder)):
+            mine = held.get(name)
+            if mine is None or mine.shape[1:] != value.shape[1:] or len(mine) < len(value):
+                continue
+            if not torch.equal(mine[:len(value)].cpu(), value.to(mine.dtype)):  # a vocabulary may be padded
+                differ.append(name)
+        return differ
+
+
+def _stored(folder: Path) -> Iterator[tuple[str, Any]]:
+    from safetensors import safe_open
+
+    names, embedding = set(), None
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118  a file, not a dict
+                names.add(name)
+                value = stored.get_tensor(name)
+                embedding = value if name == "model.embed_tokens.weight" else embedding
+                yield name, value
+    if embedding is not None and "lm_head.weight" not in names:
+        yield "lm_head.weight", embedding
