@@ -22,6 +22,8 @@ from pipeline.dataset.sources import DATASETS
 from pipeline.errors import DatasetError, StudioError
 from pipeline.recipe import DataStep, Split
 from pipeline.run import Stopped
+from reasoning_ui import data_edits, drafts
+from reasoning_ui.data_edits import LONGEST
 from reasoning_ui.data_html import note, report_html
 from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
@@ -38,7 +40,6 @@ OPEN_ROW = """element.addEventListener('click', event => {
   document.getElementById('preview-controls').scrollIntoView({block: 'start'});
 });"""
 PARTS = tuple(Split.model_fields)
-LONGEST = 131_072  # tokens, as the recipe allows
 INTRO = """### 5. Check and share out
 All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
 rows, from 1 on they are counts. No question, in whatever wording, is in two parts.
@@ -53,13 +54,14 @@ class CheckSection:
         gr.Markdown(INTRO)
         with gr.Row(elem_id="data-split"):
             self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
-                                    elem_id=f"split-{name}", min_width=140)
+                                    elem_id=f"split-{name}", elem_classes=drafts.KEEP, min_width=140)
                           for name, field in Split.model_fields.items()]
         self.longest = gr.Textbox(label="Longest solution for GRPO (tokens, optional)", placeholder="all",
                                   info=DataStep.model_fields["grpo_longest"].description, elem_id="grpo-longest",
-                                  max_length=7)
+                                  elem_classes=drafts.KEEP, max_length=7)
         self.test = gr.Textbox(label="Separate test data (optional)", placeholder="gsm8k, a file, or owner/name",
-                               info=DataStep.model_fields["test_source"].description, elem_id="test-source")
+                               info=DataStep.model_fields["test_source"].description, elem_id="test-source",
+                               elem_classes=drafts.KEEP)
         with gr.Row():
             self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
             self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
@@ -78,12 +80,12 @@ class CheckSection:
     def wire(self, view: PreviewSection, prepared: PreparedSection) -> None:
         """Connect the buttons, the rows of the report with the preview, and what is kept with its list."""
         s = self.shared
-        edits = [event for number in self.split for event in (number.blur, number.submit)]
-        gr.on(edits, _store_split, [s.data, *self.split], s.data, **QUIET)
-        gr.on([self.test.blur, self.test.submit], _store_test, [s.data, self.test], s.data, **QUIET)
-        gr.on([self.longest.blur, self.longest.submit], guard(_store_longest), [s.data, self.longest], s.data, **QUIET)
-        gr.on([s.timer.open_data, s.timer.changed_data], _show_split, s.data, [*self.split, self.test, self.longest],
-              **QUIET)
+        boxes = [*self.split, self.test, self.longest]
+        for box in boxes:
+            gr.on([box.blur, box.submit], None, s.data, s.data, js=data_edits.box(box.elem_id), **QUIET)
+        gr.on([self.longest.blur, self.longest.submit], guard(_refuse_longest), self.longest, None, **QUIET)
+        gr.on([s.timer.open_data, s.timer.changed_data], None, s.data, boxes,
+              js=data_edits.fill(*(box.elem_id for box in boxes)), **QUIET)
         work = self.run.click(self.check, [s.data, s.model, s.training, self.test, self.longest, *self.split],
                               [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
                                self.stop, self.checked, self.stale],
@@ -167,9 +169,9 @@ def _store_longest(now: str, typed: str) -> str:
     return data_step(now).model_copy(update={"grpo_longest": int(text) if text else None}).model_dump_json()
 
 
-def _show_split(data: str) -> list[Any]:
-    step = data_step(data)
-    return [*(getattr(step.split, part) for part in PARTS), step.test_source or "", str(step.grpo_longest or "")]
+def _refuse_longest(typed: str) -> None:
+    """Raises DatasetError for what the page does not store."""
+    _store_longest("", typed)
 
 
 def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:

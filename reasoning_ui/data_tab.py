@@ -17,7 +17,9 @@ from pipeline.dataset.sources import DATASETS
 from pipeline.errors import StudioError
 from pipeline.recipe import DataStep, Tags
 from pipeline.tags import TagScheme, scheme_of, scheme_problems, system_prompt
+from reasoning_ui import data_edits, drafts
 from reasoning_ui.data_check import CheckSection
+from reasoning_ui.data_edits import GUESS
 from reasoning_ui.data_html import note, reasons_html, rows_html, source_html, tags_html
 from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
@@ -28,7 +30,6 @@ from reasoning_ui.shared import Shared, data_step, next_button
 
 ROLES = {"question": "Question", "reasoning": "Worked solution (reasoning)", "answer": "Answer",
          "system": "System prompt"}
-GUESS = "\N{ZERO WIDTH SPACE}guess"  # cannot be a column's visible name
 SCHEMES = [("<reasoning> … <answer>", "reasoning"), ("<think> … <answer>", "think"),
            ("<start_working_out> … <SOLUTION>", "solution"), (r"\boxed{…}", "boxed"), ("Your own", "custom")]
 CUSTOM = ("reasoning_open", "reasoning_close", "answer_open", "answer_close")
@@ -54,17 +55,16 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     check.wire(view, prepared)
     prepared.wire()
     columns = [*roles, rule]
-    gr.on([c.input for c in columns], _store_columns, [shared.data, *columns], shared.data, **QUIET)
-    gr.on(tags.edits, _store_tags, [shared.data, *tags.inputs], shared.data, **QUIET)
-    tags.usual.click(lambda now: data_step(now).model_copy(update={"system_prompt": None}).model_dump_json(),
-                     shared.data, shared.data, **QUIET)
+    for name, field in zip((*ROLES, "answer_rule"), columns, strict=True):
+        field.input(None, [shared.data, field], shared.data, js=data_edits.column(name), **QUIET)
+    tags.wire(shared)
 
     def refresh(data: str, model: str, training: str, row: float, how: str) -> list[Any]:
         return _refresh(shared, view, "data", data, model, training, row, how)
 
     gr.on([shared.timer.open_data, shared.timer.changed_data], refresh,
           [shared.data, shared.model, shared.training, view.row, view.view],
-          [chosen, mapping, *columns, *tags.outputs, view.html, view.row], trigger_mode="always_last", **QUIET)
+          [chosen, mapping, *columns, tags.told, tags.info, view.html, view.row], trigger_mode="always_last", **QUIET)
 
 
 class _TagSection:
@@ -76,54 +76,39 @@ class _TagSection:
         with gr.Row():
             self.scheme = gr.Radio(SCHEMES, value="reasoning", label="Tags", elem_id="tag-scheme", min_width=280)
             self.system = gr.Textbox(label="System prompt", lines=2, max_lines=6, min_width=280,
-                                     elem_id="system-prompt",
+                                     elem_id="system-prompt", elem_classes=drafts.KEEP, interactive=True,
                                      info="Told to the model before each question. Empty it to have none.")
         with gr.Row(visible=False, elem_id="custom-tags") as self.custom_row:
             self.custom = [gr.Textbox(label=Tags.model_fields[n].title, max_length=50, elem_id=f"tag-{n}",
-                                      min_width=120) for n in CUSTOM]
+                                      elem_classes=drafts.KEEP, interactive=True, min_width=120) for n in CUSTOM]
         self.usual = gr.Button("Use the usual system prompt for these tags", size="sm", elem_id="usual-system")
+        self.told = gr.Textbox("", visible="hidden", label="data-told")  # see data_edits.told
         self.info = gr.HTML(elem_id="tag-info", apply_default_css=False)
-        self.inputs = [self.scheme, self.system, *self.custom]
-        self.outputs = [self.scheme, self.system, self.custom_row, *self.custom, self.info]
-        self.edits = [self.scheme.input, self.system.blur, *(c.blur for c in self.custom)]
 
-
-def _tags(scheme: str, custom: list[str]) -> Tags:
-    return Tags(scheme=scheme, **dict(zip(CUSTOM, ((c or "").strip() for c in custom), strict=True)))
-
-
-def _store_columns(now: str, *values: str) -> str:
-    *roles, rule = values
-    picked = {role: None if v == GUESS else v for role, v in zip(ROLES, roles, strict=True)}
-    values = data_step(now).model_dump() | picked | {"answer_rule": rule or "auto"}
-    return DataStep.model_validate(values).model_dump_json()
-
-
-def _store_tags(now: str, scheme: str, system: str, *custom: str) -> str:
-    """Another scheme brings its own system prompt, unless the old one was edited."""
-    old, tags = data_step(now), _tags(scheme, list(custom))
-    text: str | None = system
-    for known in (old.tags, tags):
-        try:
-            if (system or "").strip() == system_prompt(scheme_of(known)):
-                text = None
-        except StudioError:
-            continue
-    return old.model_copy(update={"tags": tags, "system_prompt": text}).model_dump_json()
+    def wire(self, shared: Shared) -> None:
+        """Store what is changed, and show the choice."""
+        s = shared
+        self.scheme.input(None, [s.data, self.scheme], s.data, js=data_edits.SCHEME, **QUIET)
+        for box in (self.system, *self.custom):
+            box.blur(None, s.data, s.data, js=data_edits.box(box.elem_id), **QUIET)
+        self.usual.click(None, s.data, s.data, js=data_edits.USUAL, **QUIET)
+        self.told.change(None, [self.told, s.data], self.system, js=data_edits.SYSTEM, **QUIET)
+        shown = [self.scheme, self.system, self.custom_row, *self.custom]
+        gr.on([s.timer.open_data, s.timer.changed_data], None, s.data, shown,
+              js=data_edits.fill(*(part.elem_id for part in shown)), **QUIET)
 
 
 def _refresh(shared: Shared, view: PreviewSection, here: str, data: str, model: str, training: str, row: float,
              how: str) -> list[Any]:
     """All outputs; skipped while another tab is open. Never raises, since it follows every change."""
-    count = 2 + len(ROLES) + 1 + 8 + 2 - 1
     if here != "data":
-        return [gr.skip()] * (count + 1)
+        return [gr.skip()] * (2 + len(ROLES) + 1 + 4)
     step = data_step(data)
     try:
         choice = choice_of(shared, data, model, training)
         sample = load_sample(step, choice.seed)
     except StudioError as error:
-        return [note(str(error), "bad"), "", *[gr.skip()] * (len(ROLES) + 1), *_tag_updates(step, None), "", 1]
+        return [note(str(error), "bad"), "", *[gr.skip()] * (len(ROLES) + 1), *_tag_updates(data, step, None), "", 1]
     try:
         found: Mapping | None = mapping_of(step, [r for _, r in sample.rows])
         reasons = reasons_html(found)
@@ -131,7 +116,7 @@ def _refresh(shared: Shared, view: PreviewSection, here: str, data: str, model: 
         found, reasons = None, note(str(error), "bad")
     html, number = view.show(data, model, training, row, how)
     return [_chosen(step, sample, found), reasons, *_column_updates(step, sample, found),
-            *_tag_updates(step, choice, sample), html, number]
+            *_tag_updates(data, step, choice, sample), html, number]
 
 
 def _chosen(step: DataStep, sample: Sample, found: Mapping | None) -> str:
@@ -158,19 +143,15 @@ def _column_updates(step: DataStep, sample: Sample, found: Mapping | None) -> li
     return updates
 
 
-def _tag_updates(step: DataStep, choice: Choice | None, sample: Sample | None = None) -> list[Any]:
-    tags = step.tags
-    scheme = _scheme(tags)
-    usual = system_prompt(scheme)
-    custom = [getattr(tags, n) for n in CUSTOM]
+def _tag_updates(data: str, step: DataStep, choice: Choice | None, sample: Sample | None = None) -> list[Any]:
+    scheme = _scheme(step.tags)
     info = ""
     if choice is not None:
         texts = [v for _, row in (sample.rows[:300] if sample else []) for v in row.values() if isinstance(v, str)]
         problems = scheme_problems(scheme, choice.chat.special_tokens, texts)
         counts = {t: choice.chat.count(t) for t in dict.fromkeys(scheme.tags)}
         info = tags_html(counts, problems, choice.tokenizer)
-    return [tags.scheme, usual if step.system_prompt is None else step.system_prompt,
-            gr.Row(visible=tags.scheme == "custom"), *custom, info]
+    return [data_edits.told(data, step, system_prompt(scheme)), info]
 
 
 def _scheme(tags: Tags) -> TagScheme:

@@ -7,6 +7,9 @@ from typing import Any
 
 from playwright.sync_api import expect
 
+from pipeline.recipe import DataStep
+from tests.browser.conftest import HOLD
+
 EVIL = "<script>window.hit=1</script><img src=x onerror=window.hit=2>"
 PATIENCE = 120_000  # ms; the machine may be busy
 
@@ -80,3 +83,38 @@ def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path
     page.locator("#tag-scheme").get_by_text("<reasoning>").click()
     expect(page.locator("#shared-data textarea")).to_have_value(re.compile('"scheme":"reasoning"'), timeout=PATIENCE)
     expect(page.locator("#shared-data textarea")).to_have_value(re.compile('"grpo_longest":80'))
+
+
+def test_what_is_changed_while_answers_are_under_way_is_kept(page: Any, app_url: str) -> None:
+    """Columns, tags, prompt, shares and a limit, one after the other with every answer held back; the last share is
+    still being typed when the answers come: the fields show all of it, and so does the choice."""
+    page.add_init_script(HOLD)
+    page.goto(app_url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)
+    page.locator("#tabs").get_by_role("tab", name="Data", exact=True).first.click()
+    expect(page.locator("#preview-html .chat-text")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#column-reasoning input")).to_have_value("Guess: reasoning")
+    page.evaluate("() => window.hold()")
+    for role, column in (("reasoning", "None"), ("answer", "answer")):
+        page.locator(f"#column-{role} input").click()
+        page.get_by_role("option", name=column, exact=True).last.click()
+    page.locator("#tag-scheme").get_by_text("<think>").click()
+    typed = {"system-prompt": "Be brief.", "split-sft": "11", "split-grpo": "12", "split-validation": "3",
+             "grpo-longest": "99", "split-test": "4"}
+    boxes = {name: page.locator(f"#{name}").locator("input, textarea").first for name in typed}
+    for name, text in typed.items():
+        boxes[name].fill(text)  # the focus goes from box to box and stays in the last one
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator("#preview-html .chat-text")).to_contain_text("Be brief.", timeout=PATIENCE)
+    expect(page.locator("#tag-info")).to_contain_text("</think>")
+    for name, text in typed.items():
+        expect(boxes[name]).to_have_value(text)
+    boxes["split-test"].press("Tab")
+    expect(page.locator("#column-answer input")).to_have_value("answer")
+    choice = page.locator("#shared-data").locator("input, textarea")
+    expect(choice).to_have_value(re.compile('"test":4'))
+    step = DataStep.model_validate_json(choice.input_value())
+    assert (step.reasoning, step.answer, step.tags.scheme, step.system_prompt) == ("", "answer", "think", "Be brief.")
+    assert (list(step.split.model_dump().values()), step.grpo_longest) == ([11, 12, 3, 4], 99)
+    page.locator("#usual-system").click()
+    expect(boxes["system-prompt"]).to_have_value(re.compile("Think step by step between <think>"))

@@ -21,7 +21,7 @@ from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
 from reasoning_ui.data_source import _pasted, new_source
 from reasoning_ui.data_state import choice_of, keep_upload, with_limit
-from reasoning_ui.data_tab import GUESS, _refresh, _store_columns, _store_tags
+from reasoning_ui.data_tab import _refresh
 from reasoning_ui.highlight import chat_html, trained_words
 from reasoning_ui.shared import guard
 
@@ -98,18 +98,6 @@ def test_jumps_and_search_lead_to_rows(section, jsonl):
     assert section.go("search no ANSWER", *arguments)[1] == 6
     assert section.step(1, *arguments)[1] == 2
     assert section.show(data, MODEL, "", 99, "Colours")[1] == 6
-
-
-def test_columns_and_tags_are_stored_in_the_choice():
-    now = _store_columns(DataStep().model_dump_json(), "q", "", GUESS, GUESS, "boxed")
-    step = DataStep.model_validate_json(now)
-    assert (step.question, step.reasoning, step.answer, step.answer_rule) == ("q", "", None, "boxed")
-    usual = "Think step by step between <reasoning> and </reasoning>. Then give only the final answer between <answer> "
-    step = DataStep.model_validate_json(_store_tags(now, "think", usual + "and </answer>.", "", "", "", ""))
-    assert step.tags.scheme == "think"
-    assert step.system_prompt is None  # the usual prompt follows the tags
-    step = DataStep.model_validate_json(_store_tags(now, "think", "My own.", "", "", "", ""))
-    assert step.system_prompt == "My own."
 
 
 def test_another_source_keeps_the_tags_and_forgets_the_columns():
