@@ -17,6 +17,7 @@ from reasoning_ui import (
     filling,
     live_tab,
     rewards_tab,
+    rewards_turns,
     runs_tab,
     start_tab,
     train_tab,
@@ -40,7 +41,7 @@ document.addEventListener("keydown", event => {
 }, true);
 </script>"""  # Gradio's dropdown takes Tab for typing, and its list would stay open over the page after it was left
 HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
-                LEAVE_LIST, drafts.HEAD, data_edits.HEAD, filling.HEAD, uploads.HEAD])
+                LEAVE_LIST, drafts.HEAD, data_edits.HEAD, filling.HEAD, rewards_turns.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}

@@ -7,6 +7,7 @@ import gradio as gr
 from pipeline import jobs
 from pipeline.errors import StudioError
 from pipeline.run_folder import RunReader
+from reasoning_ui import rewards_turns
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_given import model_choices, model_of
 from reasoning_ui.rewards_html import note, progress_html, report_html
@@ -56,7 +57,7 @@ class DryRun:
             return [gr.skip()] * 4 if here != "rewards" or not run else self.show(run, seen)
 
         asked = [self.prompts, self.model, s.model, s.data, s.rewards, s.training]
-        self.start.click(guard(start), asked, self.id, **QUIET)
+        self.start.click(guard(start), asked, self.id, js=rewards_turns.settled(asked.index(s.rewards)), **QUIET)
         self.stop.click(guard(stop), self.id, self.report, **QUIET)
         gr.on([self.timer.tick, self.id.change], show, [s.tab, self.id, self.seen], outputs,
               trigger_mode="always_last", **QUIET)

@@ -5,6 +5,7 @@ time on each output of each event, in proportion to all components of the app, a
 seconds.
 """
 
+import time
 from collections.abc import Mapping
 from html import escape
 from typing import Any, get_args, get_origin
@@ -45,13 +46,13 @@ window.rewardForm = () => {
   return {place: form?.dataset.place, values};
 };
 element.addEventListener("change", event => {
-  if (event.target.dataset.field) trigger("edited", window.rewardForm());
+  if (event.target.dataset.field) trigger("edited");
 });
 element.addEventListener("submit", event => event.preventDefault());
+watch("value", () => setTimeout(() => element.querySelector("form")?.reset()));
 """
-WITH_FORM = "(...given) => [...given.slice(0, -1), JSON.stringify(window.rewardForm?.() || {})]"
-"""Code is sent together with what the form holds, and the form with the code: of two changes that are under way at the
-same time, the later answer must not take back the earlier one."""
+# Gradio changes the form that is there into the next reward's; without `reset`, a field would keep what was typed for
+# the one before
 
 
 class Editor:
@@ -60,7 +61,7 @@ class Editor:
     def __init__(self, allow_custom: bool) -> None:
         self.allow_custom = allow_custom
         self.form = gr.HTML(elem_id="reward-form", apply_default_css=False, js_on_load=SEND)
-        self.form_now = gr.Textbox("", visible="hidden", label="reward-form-now")  # filled by WITH_FORM
+        self.form_now = gr.Textbox("", visible="hidden", label="reward-form-now")  # filled by rewards_turns
         self.drawn = gr.Textbox("", visible="hidden", label="reward-drawn")  # the reward that form and code show
         with gr.Group(visible=False) as self.group:
             self.code = gr.Code(language="python", label="score(completion, reference, prompt)", elem_id="reward-code",
@@ -125,7 +126,8 @@ def form_html(spec: RewardSpec, place: int) -> str:
     for name, field in entry.parameters.model_fields.items():
         rows.append(_parameter(_setting(spec.kind, name), spec.parameters.get(name, field.default)))
     about = f'<p><b>{escape(entry.title)}.</b> <span class="rs-about">{escape(entry.sentence)}</span></p>'
-    return f'{about}<form class="r-form" data-place="{place}">{"".join(rows)}</form>'
+    drawn = time.monotonic_ns()  # so that the page notices also what looks like what it drew last
+    return f'{about}<form class="r-form" data-place="{place}" data-drawn="{drawn}">{"".join(rows)}</form>'
 
 
 def check_html(spec: RewardSpec, scheme: TagScheme) -> str:

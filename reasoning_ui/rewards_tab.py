@@ -18,13 +18,13 @@ from pipeline.recipe import RewardsStep
 from pipeline.rewards import LIBRARY
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.presets import PRESETS
-from reasoning_ui import drafts
+from reasoning_ui import drafts, rewards_turns
 from reasoning_ui import rewards_state as state
 from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_bench import Bench
 from reasoning_ui.rewards_dry import DryRun
-from reasoning_ui.rewards_editor import WITH_FORM, Editor, check_html, signature, with_values
+from reasoning_ui.rewards_editor import Editor, check_html, signature, with_values
 from reasoning_ui.rewards_html import note, set_html
 from reasoning_ui.shared import Shared, data_step, guard, next_button, rewards_step
 
@@ -77,7 +77,8 @@ class _Builder:
         self.table = gr.HTML(elem_id="reward-set", apply_default_css=False)
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
-                self.place = gr.Textbox("0", visible="hidden", label="reward-place")  # a Radio refuses a stale value
+                # a textbox, because a Radio refuses a stale value
+                self.place = gr.Textbox("0", visible="hidden", label="reward-place", elem_id="reward-place")
                 self.list = gr.Radio([], label="Rewards", elem_id="reward-list", info="Choose one to change it.")
                 with gr.Row():
                     self.up = gr.Button("Up", size="sm", elem_id="reward-up", min_width=60)
@@ -95,23 +96,32 @@ class _Builder:
         s, editor = self.shared, self.editor
         shown = [s.rewards, self.list, self.place, *editor.outputs]
         gr.on([self.preset.change, self.kind.change], _about, [self.preset, self.kind], self.about, **QUIET)
-        self.use.click(guard(lambda name: self._chosen(PRESETS[name].step, 0)), self.preset, shown, **QUIET)
-        self.add.click(guard(lambda now, kind: self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))),
-                       [s.rewards, self.kind], shown, **QUIET)
-        for button, act in ((self.remove, state.without), (self.up, lambda t, i: state.moved(t, i, -1)),
-                            (self.down, lambda t, i: state.moved(t, i, 1))):
-            button.click(guard(self._acting(act)), [s.rewards, self.place], shown, **QUIET)
-        self.list.input(lambda now, place: [place, *editor.show(rewards_step(now), _place(place))],
-                        [s.rewards, self.list], [self.place, *editor.outputs], **QUIET)
-        stored = [s.rewards, editor.note, editor.drawn]
+        turn: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}
         in_turn = {"concurrency_id": "reward-editor", "concurrency_limit": 1, **QUIET}  # the later answer knows more
-        editor.form.edited(_store_form, [s.rewards, editor.code], stored, trigger_mode="multiple", **in_turn)
+        stored = [s.rewards, editor.note, editor.drawn]
+        acts = ((self.remove, state.without), (self.up, lambda t, i: state.moved(t, i, -1)),
+                (self.down, lambda t, i: state.moved(t, i, 1)))
+        changes = [
+            *(button.click(guard(self._acting(act)), [s.rewards, self.place], shown, js=rewards_turns.PLACE, **turn)
+              for button, act in acts),
+            self.use.click(guard(lambda now, name: self._chosen(PRESETS[name].step, 0)), [s.rewards, self.preset],
+                           shown, js=rewards_turns.SET, **turn),
+            self.add.click(guard(self._added), [s.rewards, self.kind], shown, js=rewards_turns.SET, **turn),
+            self.list.input(self._picked, [s.rewards, self.list], [self.list, self.place, *editor.outputs],
+                            js=rewards_turns.CHOSEN, **turn),
+            editor.form.edited(_store_form, [s.rewards, editor.code, editor.form_now], stored, js=rewards_turns.FORM,
+                               trigger_mode="multiple", **in_turn),
+            gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards,
+                  js=rewards_turns.SET, **turn)]
+        for change in changes:
+            rewards_turns.ends(change)
         coded = [s.rewards, s.data, self.place, editor.code, editor.form_now], stored
-        editor.code.input(_store_code, *coded, js=WITH_FORM, trigger_mode="always_last", **in_turn)
-        editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(
-            _store_code, *coded, js=WITH_FORM, **in_turn)
-        gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards, **QUIET)
-        gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data, self.place],
+        written = editor.code.input(_store_code, *coded, js=rewards_turns.CODE, trigger_mode="always_last", **in_turn)
+        restored = editor.restore.click(lambda: TEMPLATE, None, editor.code, **QUIET).then(
+            _store_code, *coded, js=rewards_turns.CODE, **in_turn)
+        for change in (written, restored):
+            rewards_turns.ends(change, rewards_turns.CODED)
+        gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data],
               [self.table, self.list], trigger_mode="always_last", **QUIET)
         s.timer.open_rewards(self.reload, [s.tab, s.rewards, s.data, self.place, editor.drawn], self.outputs,
                              trigger_mode="always_last", **QUIET)
@@ -120,6 +130,12 @@ class _Builder:
         if kind == "custom" and not self.shared.allow_custom_code:
             raise RewardError(custom_code.WHY)
         return kind
+
+    def _added(self, now: str, kind: str) -> list[Any]:
+        return self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))
+
+    def _picked(self, now: str, place: str | None) -> list[Any]:
+        return [place, place, *self.editor.show(rewards_step(now), _place(place))]
 
     def _acting(self, act: Any) -> Any:
         def handler(now: str, place: str | None) -> list[Any]:
@@ -135,13 +151,12 @@ class _Builder:
         return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)), str(place),
                 *self.editor.show(step, place)]
 
-    def _redraw(self, here: str, now: str, data: str, place: str | None) -> list[Any]:
+    def _redraw(self, here: str, now: str, data: str) -> list[Any]:
+        """The table and the names in the list; which one is chosen is up to what changed the set."""
         if here != "rewards":
             return [gr.skip()] * 2
         step, scheme = rewards_step(now), state.scheme_for(data_step(data))
-        chosen = str(min(_place(place), max(0, len(step.functions) - 1)))
-        return [set_html(step, scheme, state.problem_of(step, scheme)),
-                gr.Radio(choices=state.choices_of(step), value=chosen if step.functions else None)]
+        return [set_html(step, scheme, state.problem_of(step, scheme)), gr.Radio(choices=state.choices_of(step))]
 
     @property
     def outputs(self) -> list[Any]:
@@ -153,8 +168,10 @@ class _Builder:
         if here != "rewards":
             return [gr.skip()] * len(self.outputs)
         step = rewards_step(now)
-        return [*self._redraw(here, now, data, place), step.combine, step.scale,
-                *self.editor.refresh(step, min(_place(place), max(0, len(step.functions) - 1)), drawn)]
+        chosen = min(_place(place), max(0, len(step.functions) - 1))
+        table, _ = self._redraw(here, now, data)
+        names = gr.Radio(choices=state.choices_of(step), value=str(chosen) if step.functions else None)
+        return [table, names, step.combine, step.scale, *self.editor.refresh(step, chosen, drawn)]
 
 
 class _Files:
@@ -227,11 +244,13 @@ def _place(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _store_form(now: str, code: str, event: gr.EventData) -> list[Any]:
+def _store_form(now: str, code: str, form: str) -> list[Any]:
     """What the form holds, when it is right; otherwise why not, beside it."""
-    sent = event._data if isinstance(event._data, dict) else {}
-    step, place = rewards_step(now), _place(str(sent.get("place", "")))
+    sent = json.loads(form or "{}")
+    step, place = rewards_step(now), _place(sent.get("place"))
     try:
+        if not sent.get("place"):
+            raise RewardError("this reward is no longer there. Choose another.")
         new = with_values(step, place, dict(sent.get("values") or {}))
         if new.functions[place].kind == "custom":
             new = state.changed(new, place, code=code)
@@ -243,7 +262,7 @@ def _store_form(now: str, code: str, event: gr.EventData) -> list[Any]:
 def _store_code(now: str, data: str, place: str | None, code: str, form: str) -> list[Any]:
     """The code as it is typed, and what the check says about it. A form that is wrong says so itself."""
     step, i = rewards_step(now), _place(place)
-    if i >= len(step.functions) or step.functions[i].kind != "custom":
+    if not place or i >= len(step.functions) or step.functions[i].kind != "custom":
         return [gr.skip()] * 3
     sent = json.loads(form or "{}")
     try:

@@ -16,7 +16,7 @@ from pipeline.model_check import ModelCheck, check_model
 from pipeline.presets import STARTS
 from pipeline.recipe import ModelStep, Recipe
 from pipeline.suiting import Suiting, suiting
-from reasoning_ui import checks, filling
+from reasoning_ui import checks, filling, rewards_turns
 from reasoning_ui.form import component, in_titles
 from reasoning_ui.header import QUIET, data_title
 from reasoning_ui.review import SPACE_WARNING, doubts_of, problems_html, review_html
@@ -114,7 +114,8 @@ def _wire(shared: Shared, tab: gr.Tab, form: _Form, start: gr.Button, offers: li
     shared.timer.free_start(None, None, start, js=filling.FREE, **QUIET)
     gr.on([*edits, shared.timer.review_train], **review)
     start.click(guard(lambda *a: _start(shared, *a)), [shared.data, shared.rewards, *form.all],
-                [shared.run, shared.extras["followed"], shared.tabs], concurrency_limit=1, api_visibility="private")
+                [shared.run, shared.extras["followed"], shared.tabs], js=rewards_turns.settled(1), concurrency_limit=1,
+                api_visibility="private")
     whole = [shared.data, shared.rewards, *form.all]
     chosen = [shared.model, shared.training]
     asked = [button.click(guard(lambda *a, n=number: _apply_offer(shared, n, *a)), whole, chosen, js=filling.ASK,
