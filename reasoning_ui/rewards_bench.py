@@ -75,7 +75,8 @@ class Bench:
         inputs = [s.rewards, s.data, s.model, s.training, self.source, self.asked.id, dry, self.question,
                   self.reference, self.texts]
         for button, act in ((self.score, scored), (self.mutate, mutated), (self.game, gamed)):
-            button.click(self._acting(act), inputs, self.result, js=rewards_turns.settled(0), **QUIET).then(None, js=NEW)
+            button.click(self._acting(act), inputs, self.result, js=rewards_turns.settled(0), **QUIET).then(
+                None, js=NEW)
         self.asked.done.change(self._acting(scored), inputs, self.result, **QUIET).then(None, js=NEW)
         gr.on([box.change for box in (self.question, self.reference, self.texts, s.rewards, s.data)], None, js=OLD)
 
