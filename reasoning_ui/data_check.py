@@ -39,6 +39,12 @@ OPEN_ROW = """element.addEventListener('click', event => {
   trigger('select', {row: Number(row.dataset.row)});
   document.getElementById('preview-controls').scrollIntoView({block: 'start'});
 });"""
+BEGIN = "(...given) => { window.checkStopped = false; return given; }"
+NEWS = "news => window.checkStopped ? undefined : news"  # what was on its way when Stop was pressed says nothing new
+STOP = """() => {
+  window.checkStopped = true;
+  return [STOPPED, {visible: false, __type__: "update"}];
+}""".replace("STOPPED", json.dumps(note("The check was stopped.")))
 PARTS = tuple(Split.model_fields)
 INTRO = """### 5. Check and share out
 All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
@@ -66,6 +72,7 @@ class CheckSection:
             self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
             self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
         self.progress = gr.HTML(elem_id="check-progress", apply_default_css=False)
+        self.news = gr.Textbox("", visible="hidden", label="check-news", elem_id="check-news")  # how far it is, as HTML
         self.stale = gr.HTML(elem_id="check-stale", apply_default_css=False)
         self.report = gr.HTML(elem_id="check-report", apply_default_css=False, js_on_load=OPEN_ROW)
         self.use_limit = gr.Button(visible=False, elem_id="use-limit")
@@ -87,11 +94,11 @@ class CheckSection:
         gr.on([s.timer.open_data, s.timer.changed_data], None, s.data, boxes,
               js=data_edits.fill(*(box.elem_id for box in boxes)), **QUIET)
         work = self.run.click(self.check, [s.data, s.model, s.training, self.test, self.longest, *self.split],
-                              [s.data, self.progress, self.report, self.use_limit, self.limit, self.made, self.keep_row,
-                               self.stop, self.checked, self.stale],
+                              [s.data, self.news, self.report, self.use_limit, self.limit, self.made, self.keep_row,
+                               self.stop, self.checked, self.stale], js=BEGIN,
                               concurrency_limit=2, api_visibility="private", show_progress="hidden")
-        self.stop.click(lambda: (note("The check was stopped."), gr.Button(visible=False)), None,
-                        [self.progress, self.stop], cancels=[work], **QUIET)
+        self.news.change(None, self.news, self.progress, js=NEWS, **QUIET)
+        self.stop.click(None, None, [self.progress, self.stop], js=STOP, cancels=[work], **QUIET)
         self.use_limit.click(guard(_use_limit), [self.limit, s.training, s.model],
                              [s.training, s.model, self.use_limit], **QUIET)
         self.keep.click(guard(lambda name, made: self.keep_it(prepared, name, made)), [self.name, self.made],
@@ -102,7 +109,7 @@ class CheckSection:
             return _open_row(view, event, *values)
 
         self.report.select(open_row, [self.checked, *choice, view.view], [view.html, view.row], **QUIET)
-        s.timer.changed_data(_stale, [self.checked, *choice], self.stale, **QUIET)
+        s.timer.changed_data(_stale, [self.checked, *choice], self.stale, trigger_mode="always_last", **QUIET)
 
     def check(self, data: str, model: str, training: str, test: str, longest: str, *split: float
               ) -> Iterator[tuple[Any, ...]]:

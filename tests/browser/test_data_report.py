@@ -87,6 +87,11 @@ def test_a_check_can_be_stopped_and_another_made(page: Any, app_url: str, tmp_pa
     expect(page.locator("#preview-row input")).to_have_value("2", timeout=PATIENCE)
     page.locator("#check-stop").click()
     expect(page.locator("#check-progress")).to_contain_text("The check was stopped", timeout=PATIENCE)
+    news = page.locator("#check-news").locator("input, textarea")
+    news.evaluate("box => { box.value = 'reading rows: late'; box.dispatchEvent(new Event('input')); }")
+    page.locator("#preview-next").click()  # answered after the late news
+    expect(page.locator("#preview-row input")).to_have_value("3", timeout=PATIENCE)
+    expect(page.locator("#check-progress")).to_contain_text("The check was stopped")
     use_file(page, small, "60 rows")
     page.locator("#check-data").click()
     expect(page.locator("#check-report")).to_contain_text(re.compile(r"60\s*rows kept"), timeout=PATIENCE)
