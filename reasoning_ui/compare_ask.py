@@ -46,7 +46,8 @@ def build_ask(shared: Shared) -> None:
         button.click(guard(lambda *a, letter=letter: _vote(home, letter, *a)), [run, parts.asked, parts.question],
                      votes, **QUIET)
     gr.on([shared.timer.open_compare, shared.timer.changed_compare],
-          guard(lambda run: tally_html(home.votes(run)) if run else ""), run, parts.tally, **QUIET)
+          guard(lambda run: tally_html(home.votes(run)) if run else ""), run, parts.tally,
+          trigger_mode="always_last", **QUIET)
 
 
 class _Parts:

@@ -82,7 +82,8 @@ def _wire(shared: Shared, form: list[Any], go: gr.Button, stop: gr.Button, uploa
     stop.click(guard(lambda run: notice(jobs.stop(home, _folder(home, run).id))), shared.run, state, **QUIET)
     upload.upload(guard(lambda path, now: [*(now or []), str(keep_upload(home.private, path))]), [upload, names], names,
                   **QUIET)
-    shared.timer.open_compare(guard(lambda run: _choices(home, run)), shared.run, models, **QUIET)
+    shared.timer.open_compare(guard(lambda run: _choices(home, run)), shared.run, models,
+                              trigger_mode="always_last", **QUIET)
 
     def tick(shown: str, run: str) -> Any:
         if shown != "compare" or not run:

@@ -1,5 +1,6 @@
 """Export: walk away with the model in the form that others can load, and with a script that repeats the run."""
 
+import json
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -43,13 +44,17 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             usage = gr.Code(language="python", label="Python", interactive=False)
         build_hub(shared, stage)
 
-    gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda run: _refresh(home, run)), shared.run,
-          [status, body, stage, files, said, usage], **QUIET)
+    shown = gr.Textbox("", visible="hidden", label="export-shown")  # the run that the tab shows
+    made = gr.Textbox("", visible="hidden", label="export-made", elem_id="export-made")
+    gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda *a: _refresh(home, *a)),
+          [shared.run, shown, stage], [status, body, stage, files, said, usage, shown], trigger_mode="always_last",
+          **QUIET)
     stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
     for button, work in [*buttons, (gguf, _gguf)]:
         button.click(None, None, None, js=TO_RESULT, **QUIET)
-        button.click(guard(_handler(home, work)), [shared.run, stage, kind], [files, said], api_visibility="private",
-                     concurrency_limit=1, concurrency_id="export")
+        button.click(guard(_handler(home, work)), [shared.run, stage, kind], made, api_visibility="private",
+                     show_progress_on=[files, said], concurrency_limit=1, concurrency_id="export").success(
+            guard(lambda *a: _told(home, *a)), [shared.run, made], [files, said], **QUIET)
 
 
 def _files() -> list[tuple[gr.Button, Work]]:
@@ -75,15 +80,21 @@ def _gguf_choice() -> tuple[gr.Radio, gr.Button]:
         return kind, gr.Button("Make the GGUF file")
 
 
-def _handler(home: StudioHome, work: Work) -> Callable[..., list[Any]]:
-    """What a button does: the work, then the files that are there now and what to say."""
+def _handler(home: StudioHome, work: Work) -> Callable[..., str]:
+    """What a button does: the work, and which run it was for, with what to say."""
 
-    def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> list[Any]:
-        folder = home.run(run)
-        text = work(folder, name, kind, progress)
-        return [[str(p) for p in export.existing(folder)] or None, notice(text)]
+    def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> str:
+        return json.dumps([run, work(home.run(run), name, kind, progress)])
 
     return act
+
+
+def _told(home: StudioHome, run: str, made: str) -> list[Any]:
+    """The files that are there now and what to say; nothing where another run is looked at by now."""
+    of, text = json.loads(made)
+    if of != run:
+        return [gr.skip(), gr.skip()]
+    return [[str(p) for p in export.existing(home.run(run))] or None, notice(text)]
 
 
 def _merged(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
@@ -130,19 +141,23 @@ FILES: tuple[tuple[str, str, Work], ...] = (
     ("Check the merge", "Do adapter and merged model answer alike? Takes a minute.", _check))
 
 
-def _refresh(home: StudioHome, run: str) -> list[Any]:
+def _refresh(home: StudioHome, run: str, before: str = "", chosen: str | None = None) -> list[Any]:
+    """The tab for a run; where it is `before`, the one shown already, the chosen model and the words stay."""
     try:
         folder = home.run(run) if run else None
     except RunError:
         folder = None
     stages = export.exportable(folder) if folder else []
     if folder is None or not stages:
-        return [notice(NOTHING), gr.update(visible=False), gr.update(choices=[], value=None), None, "", ""]
+        return [notice(NOTHING), gr.update(visible=False), gr.update(choices=[], value=None), None, "", "", ""]
     choices = [(f"{export.STAGES[s]} ({_size(folder, s)})", s) for s in stages]
     name = escape(folder.recipe().name)
-    return [f"<div class='cmp'><p><b>{name}</b>: choose a model and what to take away.</p></div>",
-            gr.update(visible=True), gr.update(choices=choices, value=stages[0]),
-            [str(p) for p in export.existing(folder)] or None, "", _usage(folder, stages[0])]
+    top = [f"<div class='cmp'><p><b>{name}</b>: choose a model and what to take away.</p></div>",
+           gr.update(visible=True)]
+    files = [str(p) for p in export.existing(folder)] or None
+    if run == before and chosen in stages:
+        return [*top, gr.update(choices=choices), files, gr.skip(), gr.skip(), run]
+    return [*top, gr.update(choices=choices, value=stages[0]), files, "", _usage(folder, stages[0]), run]
 
 
 def _size(folder: RunFolder, stage: str) -> str:

@@ -27,6 +27,7 @@ import(files + settings.assets + "/main.js?v=" + settings.version)
                             choose: run => trigger("choose", {run: run})}))
   .catch(error => { element.textContent = "The Live page could not be loaded: " + error; });
 """
+CHOSEN = '() => document.querySelector(".live-root").live.run'  # no request: its answer might undo a later choice
 
 
 def build(shared: Shared, tab: gr.Tab) -> None:
@@ -38,7 +39,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     quiet = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
     shared.run.change(None, shared.run, page, js="run => run")
     tab.select(None, shared.run, page, js="run => run")
-    page.choose(_chosen, None, shared.run, **quiet)
+    page.choose(None, None, shared.run, js=CHOSEN, **quiet)
 
 
 def loader() -> str:
@@ -48,6 +49,3 @@ def loader() -> str:
                 "colours": COLOURS, "coloursDark": COLOURS_DARK}
     return LOADER.replace("SETTINGS", json.dumps(settings))
 
-
-def _chosen(event: gr.EventData) -> str:
-    return str(event._data.get("run", ""))[:100]

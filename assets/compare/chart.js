@@ -18,6 +18,7 @@ export class Chart {
   choices(pairs) {  // new answers: the chart is drawn again, once the rest of the page is on the screen
     this.compare.options("#compare-chart select", pairs, this.name);
     this.wanted = true;
+    delete this.plot.dataset.chart;  // what is drawn is of other answers
     requestAnimationFrame(() => setTimeout(() => {
       const box = this.plot.getBoundingClientRect();
       if (this.wanted && this.plot.offsetWidth && box.top < innerHeight && box.bottom > 0) this.draw();
@@ -26,10 +27,10 @@ export class Chart {
 
   async draw() {
     this.wanted = false;
-    const name = this.name, { compare } = this;
+    const name = this.name, { compare } = this, { run } = compare, turn = this.turn = {};
     const [answer] = await Promise.all([compare.ask("compare_chart", { name }),
       compare.dom.loadPlotly(compare.page.files + compare.page.settings.plotly).catch(error => { this.plot.textContent = error.message; })]);
-    if (!answer || name !== this.name || !window.Plotly) return;
+    if (!answer || turn !== this.turn || run !== compare.run || !window.Plotly) return;  // another one was asked for meanwhile
     this.figure = answer.figure;
     const ink = getComputedStyle(this.plot).color;
     const layout = { ...this.figure.layout, font: { ...this.figure.layout.font, color: ink }, autosize: true };
@@ -42,19 +43,21 @@ export class Chart {
   file(kind) { return `${this.compare.run}-${this.name}.${kind}`; }
 
   async png() {
-    if (this.plot.dataset.chart !== this.name) await this.draw();
+    const file = this.file("png").slice(0, -4);
+    for (let i = 0; i < 3 && this.plot.dataset.chart !== this.name; i++) await this.draw();
+    if (this.plot.dataset.chart !== this.name || file !== this.file("png").slice(0, -4)) return;
     const page = getComputedStyle(document.body).getPropertyValue("--body-background-fill").trim() || "#fff";
     await window.Plotly.downloadImage({ data: this.plot.data, layout: { ...this.plot.layout, width: 1000, height: 480, autosize: false,
-      paper_bgcolor: page } }, { format: "png", filename: this.file("png").slice(0, -4), width: 1000, height: 480, scale: 2 });
+      paper_bgcolor: page } }, { format: "png", filename: file, width: 1000, height: 480, scale: 2 });
   }
 
   async csv() {
-    const answer = await this.compare.ask("compare_chart", { name: this.name, csv: true });
-    if (answer) this.compare.dom.save(this.file("csv"), answer.csv, "text/csv");
+    const file = this.file("csv"), answer = await this.compare.ask("compare_chart", { name: this.name, csv: true });
+    if (answer) this.compare.dom.save(file, answer.csv, "text/csv");
   }
 
   async json() {
-    const answer = await this.compare.ask("compare_chart", { name: this.name });
-    if (answer) this.compare.dom.save(this.file("json"), JSON.stringify(answer.figure, null, 1), "application/json");
+    const file = this.file("json"), answer = await this.compare.ask("compare_chart", { name: this.name });
+    if (answer) this.compare.dom.save(file, JSON.stringify(answer.figure, null, 1), "application/json");
   }
 }

@@ -56,7 +56,7 @@ class Compare {
     const change = (selector, name, event = "change") => this.part(selector).addEventListener(event, e =>
       this.choose({ [name]: e.target.value, ...(name === "page" ? {} : { page: 1 }) }));
     this.part("#compare-benchmark").addEventListener("change", e => {
-      Object.assign(this, { benchmark: e.target.value, seen: "", drawn: "", chosen: { ...START } }); this.look(); });
+      Object.assign(this, { benchmark: e.target.value, seen: "", drawn: "", chosen: { ...START }, asked: this.asked + 1 }); this.look(); });
     change("#compare-search", "search", "input");
     change("#compare-sort", "sort");
     change("#compare-page", "page");
@@ -98,12 +98,14 @@ class Compare {
 
   async look(run = this.run) {
     if (run && this.run && run !== this.run) Object.assign(this, { benchmark: "", chosen: { ...START } });
-    if (run !== this.run) Object.assign(this, { run, seen: "", drawn: "" });
+    if (run !== this.run) Object.assign(this, { run, seen: "", drawn: "", asked: this.asked + 1 });  // no list of another run
     if (this.looking) { this.again = true; return; }
     this.looking = true;
-    const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...this.chosen });
+    const chosen = { ...this.chosen }, benchmark = this.benchmark;
+    const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...chosen });
     this.looking = false;
-    if (run === this.run && answer) this.take(answer);
+    const same = run === this.run && benchmark === this.benchmark;
+    if (same && answer) this.take(answer, chosen);
     else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
     if (this.again || run !== this.run) { this.again = false; this.look(); }
   }
@@ -114,7 +116,7 @@ class Compare {
     this.part("#compare-summary").innerHTML = this.part("#compare-sentences").innerHTML = "";
   }
 
-  take(top) {
+  take(top, chosen) {
     if (top.seen === this.seen) return;
     this.seen = top.seen;
     this.body.hidden = "nothing" in top;
@@ -128,7 +130,8 @@ class Compare {
     this.filters(top.filters);
     if (!top.list) return;
     this.drawn = top.drawn;
-    this.show(top.list);
+    const same = Object.keys(chosen).every(name => chosen[name] === this.chosen[name]);
+    if (same) this.show(top.list); else this.list();  // somebody chose other questions meanwhile
     this.chart.choices(top.charts);
     if (top.first) setTimeout(() => window.studio?.fire("tick"), 500);  // the header's next step is another now
     if (this.scroll) { this.scroll = false; this.part("#compare-side").scrollIntoView(); }
@@ -182,8 +185,9 @@ class Compare {
 
   async download(name, type, button) {
     button.disabled = true;
+    const file = `${this.run}-${name}`;
     const answer = await this.ask("compare_file", { name });
     button.disabled = false;
-    if (answer) this.dom.save(`${this.run}-${name}`, answer.text, type);
+    if (answer) this.dom.save(file, answer.text, type);
   }
 }

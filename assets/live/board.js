@@ -192,14 +192,19 @@ export class Board {
 
   async addNote(event) {
     event.preventDefault();
-    if (!this.note.value.trim() || !this.marked) return;
-    const answer = await this.live.ask("live_mark", { run: this.live.run, ...this.marked, text: this.note.value });
-    if (answer?.marks) { this.setMarks(answer.marks); this.note.value = ""; }
+    const text = this.note.value, run = this.live.run;
+    if (!text.trim() || !this.marked || this.adding === text) return;
+    this.adding = text;
+    const answer = await this.live.ask("live_mark", { run, ...this.marked, text });
+    this.adding = null;
+    if (!answer?.marks) return;
+    if (this.note.value === text) this.note.value = "";
+    if (run === this.live.run) this.setMarks(answer.marks);
   }
 
   async removeNote(id) {
-    const answer = await this.live.ask("live_mark", { run: this.live.run, remove: id });
-    if (answer?.marks) this.setMarks(answer.marks);
+    const run = this.live.run, answer = await this.live.ask("live_mark", { run, remove: id });
+    if (answer?.marks && run === this.live.run) this.setMarks(answer.marks);
   }
 
   setMarks(marks) { this.marks = marks; this.showNotes(); for (const card of this.cards.values()) card.later(); }
@@ -211,8 +216,8 @@ export class Board {
   }
 
   async csv(card) {
-    const answer = await this.live.ask("live_csv", { run: this.live.run, chart: card.spec.id });
-    if (answer?.csv) save(`${this.live.run}-${card.spec.id}.csv`, answer.csv, "text/csv");
+    const run = this.live.run, answer = await this.live.ask("live_csv", { run, chart: card.spec.id });
+    if (answer?.csv) save(`${run}-${card.spec.id}.csv`, answer.csv, "text/csv");
   }
 
   shownValue(value, unit) { return shown(value, unit); }

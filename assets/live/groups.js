@@ -33,7 +33,10 @@ export class Groups {
     this.reset();
   }
 
-  reset() { this.stage = "grpo"; this.loaded = false; this.shown = null; this.rows.replaceChildren(); this.one.hidden = true; this.browse.hidden = false; }
+  reset() {
+    this.asked = {}; this.opening = false;  // what is on its way is of another run
+    this.stage = "grpo"; this.loaded = false; this.shown = null; this.rows.replaceChildren(); this.one.hidden = true; this.browse.hidden = false;
+  }
 
   opened() { if (!this.loaded && !this.opening && this.one.hidden && this.live.run) this.list(); }
 

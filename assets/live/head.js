@@ -23,11 +23,18 @@ export class Head {
     this.head.hidden = true;
   }
 
+  reset() {  // another run: until it is known how that one is, nothing shown here may be pressed for it
+    this.said = ""; this.findings([]);
+    this.stop.disabled = this.resume.disabled = true;
+  }
+
   async job(action) {
-    const button = action === "stop" ? this.stop : this.resume;
-    button.disabled = true;
-    const answer = await this.live.ask("live_job", { run: this.live.run, action });
-    button.disabled = false;
+    const run = this.live.run;
+    this.working = run; this.stop.disabled = this.resume.disabled = true;
+    const answer = await this.live.ask("live_job", { run, action });
+    this.working = null;
+    if (run !== this.live.run) return;
+    this.stop.disabled = this.resume.disabled = false;
     this.said = answer?.error || answer?.said || "";
     this.reason.textContent = this.said;
     this.live.soon();
@@ -43,6 +50,7 @@ export class Head {
     tell(this.state, head.paused ? "Paused" : STATES[head.state] || head.state);
     this.state.dataset.state = head.paused ? "waiting" : head.state;
     this.left.textContent = head.state === "running" ? timeLeft(head.left) : "";
+    this.stop.disabled = this.resume.disabled = this.working === live.run;
     this.stop.hidden = !["waiting", "running", "stopping"].includes(head.state);
     this.resume.hidden = !["stopped", "interrupted", "failed"].includes(head.state);
     tell(this.reason, [head.reason, head.remedy].filter(Boolean).join(" ") || this.said || "");

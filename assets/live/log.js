@@ -36,16 +36,16 @@ export class Log {
       this.about.textContent = ""; this.lines.textContent = readable(this.tail); this.lines.scrollTop = this.lines.scrollHeight;
       return;
     }
-    const answer = await this.live.ask("live_log_search", { run: this.live.run, text });
-    if (!answer || text !== this.text.value.trim()) return;
+    const run = this.live.run, answer = await this.live.ask("live_log_search", { run, text });
+    if (!answer || run !== this.live.run || text !== this.text.value.trim()) return;
     const found = answer.lines || [];
     this.about.textContent = answer.error || (found.length ? `${found.length}${found.length >= 500 ? " or more" : ""} ${found.length === 1 ? "line" : "lines"}` : "No line holds this.");
     this.lines.textContent = found.map(([number, line]) => `${String(number).padStart(6)}  ${line}`).join("\n");
   }
 
   async download() {
-    const answer = await this.live.ask("live_log_search", { run: this.live.run, text: "" });
-    if (answer?.text !== undefined) save(`${this.live.run}-log.txt`, answer.text, "text/plain");
+    const run = this.live.run, answer = await this.live.ask("live_log_search", { run, text: "" });
+    if (answer?.text !== undefined) save(`${run}-log.txt`, answer.text, "text/plain");
   }
 }
 

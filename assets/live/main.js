@@ -68,7 +68,8 @@ class Live {
   look(run) {
     if (run === this.run && run) return;
     this.run = run || ""; this.have = {}; this.others = this.others.filter(r => r !== run);
-    this.board.reset(); this.groups.reset(); this.log.reset(); this.head.findings([]);
+    this.board.reset(); this.groups.reset(); this.log.reset(); this.head.reset();
+    if (this.view === "groups") this.groups.opened();
     this.soon();
   }
 
