@@ -19,6 +19,13 @@ def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
                           capture_output=True, timeout=120, env=os.environ | environment)
 
 
+def free_port() -> str:
+    """A port that nobody uses, as an argument."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def sentence(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What the app says when it does not start; the exit code is checked."""
     assert launch.main(["--no-browser", *arguments]) == 2
@@ -48,12 +55,12 @@ def test_a_port_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str
 
 
 def test_a_host_of_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "not an address of this machine" in sentence(capsys, "--host", "192.0.2.1", "--port", "7869")
+    assert "not an address of this machine" in sentence(capsys, "--host", "192.0.2.1", "--port", free_port())
 
 
 def test_a_home_that_is_a_file_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = sentence(capsys, "--home", str(tmp_path / "file"), "--port", "7869")
+    said = sentence(capsys, "--home", str(tmp_path / "file"), "--port", free_port())
     assert "cannot be written" in said and "--home" in said
 
 
@@ -64,7 +71,7 @@ def test_a_read_only_home_is_refused(capsys: pytest.CaptureFixture[str], tmp_pat
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    said = sentence(capsys, "--home", str(tmp_path / "locked"), "--port", "7869")
+    said = sentence(capsys, "--home", str(tmp_path / "locked"), "--port", free_port())
     assert "cannot be written" in said and "Permission denied" in said
 
 
@@ -104,7 +111,7 @@ def test_another_host_without_auth_is_warned_about(capsys: pytest.CaptureFixture
 
     launched: dict[str, object] = {}
     monkeypatch.setattr(Blocks, "launch", lambda self, **settings: launched.update(settings))
-    home = ["--home", str(tmp_path), "--no-browser", "--port", "7868"]
+    home = ["--home", str(tmp_path), "--no-browser", "--port", free_port()]
     assert launch.main(["--host", "0.0.0.0", *home]) == 0
     assert "--auth NAME:PASSWORD" in capsys.readouterr().err
     assert launch.main(["--host", "0.0.0.0", "--auth", "ada:secret", *home]) == 0
