@@ -86,14 +86,14 @@ def test_start_watch_read_stop_reload_resume_kill_the_app_and_finish(page: Any, 
     state = page.locator(".live-state")
     expect(state).to_have_text("Running")
     page.wait_for_function(RISING)
+    page.get_by_role("button", name="Stop and save").click()  # at once: on a slow page the run would end before
+    expect(page.locator(".live-reason")).to_contain_text(re.compile("stops (after step|at the next|as soon)"))
     plot = page.locator('[data-stage="grpo"] .live-plot').first
     plot.click()
     page.get_by_text(re.compile(r"Groups of step \d+")).wait_for()
     page.locator(".live-row").first.click()
     page.get_by_role("heading", name=re.compile(r"Step \d+, group \d+")).wait_for()
     assert page.locator(".live-completion").count() == 8
-    page.get_by_role("button", name="Stop and save").click()
-    expect(page.locator(".live-reason")).to_contain_text(re.compile("stops (after step|at the next|as soon)"))
     expect(state).to_have_text("Stopped")
     page.reload()
     page.get_by_role("heading", name=re.compile(r"Step \d+, group \d+")).wait_for()
@@ -103,7 +103,7 @@ def test_start_watch_read_stop_reload_resume_kill_the_app_and_finish(page: Any, 
     app.kill()
     page.locator(".live-lost").wait_for()
     app.start()
-    page.locator(".live-lost").wait_for(state="hidden", timeout=10_000)
+    page.locator(".live-lost").wait_for(state="hidden")
     expect(state).to_have_text(re.compile("Running|Finished"))
     tab = page.locator('#tabs button[role="tab"][data-tab-id="compare"]').first
     expect(tab).to_have_attribute("aria-selected", "true")  # the page goes there when the run has ended
