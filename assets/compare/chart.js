@@ -5,7 +5,7 @@ export class Chart {
     Object.assign(this, { compare, root, name: "accuracy", wanted: false });
     const { el } = compare.dom;
     this.select = el("select", { onchange: () => { this.name = this.select.value; this.draw(); } });
-    this.plot = el("div", { id: "compare-plot", role: "img" });
+    this.plot = el("div", { id: "compare-plot", role: "img", "aria-label": "Chart, not drawn yet" });
     const button = (title, about, onclick) => el("button", { type: "button", class: "cmp-button", title: about, onclick }, title);
     root.append(el("div", { class: "cmp-controls" }, el("label", { id: "compare-chart", class: "cmp-field" }, "Chart ", this.select),
       el("span", { class: "cmp-buttons" }, button("PNG", "Download the picture", () => this.png()),

@@ -121,6 +121,25 @@ def test_a_run_that_was_deleted_in_another_window_leaves_nothing_behind_on_compa
     expect(page.locator(".live-stages")).to_contain_text("done")
 
 
+def test_tables_and_pictures_have_names_and_nothing_is_read_aloud_again_and_again(page: Any, url: str) -> None:
+    """On Compare and Live: every heading of a table and every picture has words, the page has a title, and the state
+    of a run, a live region, is not written anew with the same words at every tick."""
+    nameless = """() => [...document.querySelectorAll('th, [role=img], h1')].filter(part => part.offsetParent
+      && !(part.getAttribute('aria-label') || part.textContent).trim()).map(part => part.outerHTML.slice(0, 100))"""
+    open_tab(page, url, "Compare")
+    expect(page.locator("#compare-summary tbody tr")).to_have_count(3)
+    assert page.evaluate(nameless) == [] and page.locator("h1", has_text="Reasoning Studio").count() == 1
+    page.locator("#tabs").get_by_role("tab", name="Live", exact=True).first.click()
+    expect(page.locator(".live-state")).to_have_text("Finished")
+    assert page.evaluate(nameless) == []
+    page.evaluate("""() => { window.told = 0; const root = document.querySelector('.live-root');
+      new MutationObserver(all => { window.told += all.length; }).observe(root.querySelector('.live-state'),
+        { childList: true, characterData: true, subtree: true });
+      for (let i = 0; i < 3; i++) root.live.head.take({ ...root.live, state: 'finished', reason: '', stages: [] });
+    }""")
+    assert page.evaluate("window.told") == 0
+
+
 def test_every_chart_is_drawn_and_its_files_and_the_reports_are_saved(page: Any, url: str, tmp_path: Path) -> None:
     open_tab(page, url, "Compare")
     for name in CHARTS:
