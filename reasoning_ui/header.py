@@ -28,6 +28,10 @@ DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathemat
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
+# `shown_in` for the run, without the server: its answer might come after a run was chosen elsewhere
+CHOSEN_RUN = """(run, seen) => (run || "") === (seen ? JSON.parse(seen)[4] : "") ? undefined : run || ''"""
+
+
 class Header:
     """The header's components; built above the tabs, wired once the shared choices exist."""
 
@@ -50,7 +54,7 @@ class Header:
         home = shared.home
         self.model.input(guard(chosen_model), [self.model, shared.model, seen], shared.model, **QUIET)
         self.data.input(guard(chosen_data), [self.data, shared.data, seen], shared.data, **QUIET)
-        self.run.input(chosen_run, [self.run, seen], shared.run, **QUIET)
+        self.run.input(None, [self.run, seen], shared.run, js=CHOSEN_RUN, **QUIET)
 
         def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
             return _updates(home, run, model, data, rewards, before)
@@ -88,11 +92,6 @@ def chosen_data(source: str | None, now: str, seen: str) -> Any:
         return gr.skip()
     old = data_step(now)
     return DataStep(source=source, tags=old.tags, system_prompt=old.system_prompt).model_dump_json()
-
-
-def chosen_run(run: str | None, seen: str) -> Any:
-    """Another run to look at, or none."""
-    return gr.skip() if (run or "") == shown_in(seen)[2] else run or ""
 
 
 def data_title(source: str) -> str:

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
+from tests.browser.conftest import HOLD
 from tests.browser.test_compare import TINY, _answer
 
 PLACES = {"first-run": 12, "second-run": 5}  # questions; base has none right, GRPO the even ones
@@ -122,3 +123,23 @@ def test_a_file_that_was_asked_for_appears_with_its_own_run(page: Any, url: str)
     page.locator("#tabs").get_by_role("tab", name="Export", exact=True).first.click()
     look_at(page, "first-run")
     expect(page.locator("#export-files")).to_contain_text("recipe")
+
+
+def test_the_header_chooses_a_run_without_the_server_and_takes_passing_by_for_no_choice(page: Any, url: str) -> None:
+    page.add_init_script(HOLD)
+    open_tab(page, url, "Compare")
+    box = page.locator("#shared-run").locator("input, textarea")
+    expect(page.locator("#header-run input")).to_have_value(re.compile("first-run"))
+    page.evaluate("window.hold()")
+    look_at(page, "second-run")  # opened elsewhere; the header, which has not heard of it, still shows the first
+    page.locator("#header-run input").focus()
+    page.keyboard.press("Tab")
+    expect(box).to_have_value("second-run")
+    page.evaluate("window.answerNow()")
+    expect(page.locator("#header-run input")).to_have_value(re.compile("second-run"))
+    page.evaluate("window.hold()")
+    page.locator("#header-run input").click()
+    page.get_by_role("option", name="first-run").click()
+    expect(box).to_have_value("first-run")  # while no answer reaches the page
+    page.evaluate("window.answerNow()")
+    expect(page.locator("#header-status")).to_contain_text("first-run")
