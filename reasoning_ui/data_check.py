@@ -168,17 +168,21 @@ def _store_test(now: str, source: str) -> str:
 
 
 def _store_longest(now: str, typed: str) -> str:
+    return data_step(now).model_copy(update={"grpo_longest": _longest(typed)}).model_dump_json()
+
+
+def _longest(typed: str) -> int | None:
     """A whole number of tokens, or nothing. Raises DatasetError for anything else."""
     text = (typed or "").strip().replace(",", "")
     if text and not (re.fullmatch("[0-9]{1,6}", text) and 1 <= int(text) <= LONGEST):
         raise DatasetError(f"Longest solution for GRPO: write a whole number of tokens from 1 to {LONGEST}, or "
                            "nothing.")
-    return data_step(now).model_copy(update={"grpo_longest": int(text) if text else None}).model_dump_json()
+    return int(text) if text else None
 
 
 def _refuse_longest(typed: str) -> None:
     """Raises DatasetError for what the page does not store."""
-    _store_longest("", typed)
+    _longest(typed)
 
 
 def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:

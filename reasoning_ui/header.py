@@ -26,8 +26,6 @@ MODELS = [("Bundled tiny model (demo)", "tiny"),
 DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathematics", "gsm8k"),
             ("LIMO: hard mathematics, long solutions", "limo"), ("OpenR1: mathematics, long reasoning", "openr1")]
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-
 # `shown_in` for the run, without the server: its answer might come after a run was chosen elsewhere
 CHOSEN_RUN = """(run, seen) => (run || "") === (seen ? JSON.parse(seen)[4] : "") ? undefined : run || ''"""
 

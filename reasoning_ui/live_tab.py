@@ -48,4 +48,3 @@ def loader() -> str:
     settings = {"assets": str(ASSETS), "plotly": str(PLOTLY), "version": version,
                 "colours": COLOURS, "coloursDark": COLOURS_DARK}
     return LOADER.replace("SETTINGS", json.dumps(settings))
-

@@ -97,9 +97,9 @@ def _delimited(text: Joined, start: str, name: str) -> Rows:
     reader = csv.reader(lines, delimiter=delimiter)
     headers = ([c.strip().lstrip("\ufeff") for c in cells] for cells in reader)
     header = next(filter(any, headers), None)
-    if header is None or lines.long:
-        if lines.long:
-            raise DatasetError(f"The file {name!r} {lines.long[0].why}. Save the rows on lines of their own.")
+    if lines.long:
+        raise DatasetError(f"The file {name!r} {lines.long[0].why}. Save the rows on lines of their own.")
+    if header is None:
         raise DatasetError(f"The file {name!r} holds no text between its separators. Choose one with a heading and at "
                            "least one row.")
     names = [c or f"column {i}" for i, c in enumerate(header, 1)]

@@ -55,7 +55,7 @@ class VllmGenerator:
                 raise self._failure(error, seen) from error
         except (ValueError, OSError) as error:
             raise self._failure(error, seen) from error
-        report = self.llm.collective_rpc("memory_report")[0]
+        report = self._ask("memory_report")
         self.weight_bytes, self._peak_bytes = report["weights"], report["peak"]
         return self
 
@@ -78,11 +78,11 @@ class VllmGenerator:
         if tokenizer.eos_token_id != self.tokenizer.eos_token_id or not same_shape(Path(self._source), Path(model)):
             return False
         try:
-            if not self._differing(model):
+            if not self._ask("differs", str(model)):
                 return False
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
             self.llm.reset_prefix_cache()
-            wrong = self._differing(model)
+            wrong = self._ask("compare_weights", str(model))
         except Exception as error:  # whatever vLLM raises: a fresh one will do, and tells if that fails too
             logger.warning("vLLM did not change its model, so it is started again: %s", error)
             return False
@@ -92,8 +92,9 @@ class VllmGenerator:
         self._source, self.tokenizer = model, tokenizer
         return True
 
-    def _differing(self, model: str | Path) -> list[str]:
-        return self.llm.collective_rpc("compare_weights", args=(str(model),))[0]  # type: ignore[no-any-return]
+    def _ask(self, question: str, *args: str) -> Any:
+        """What a method of `WorkerReport` says in vLLM's own process."""
+        return self.llm.collective_rpc(question, args=args)[0]
 
     def _failure(self, error: Exception, seen: int) -> EngineError:
         cause = told_cause(self._log, seen) or str(error).splitlines()[0]

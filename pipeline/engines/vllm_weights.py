@@ -52,7 +52,7 @@ class SummedWeights(vllm_generation.VLLMGeneration):
     def sync_weights(self) -> None:
         """Every layer that has an adapter, in one go; the others too where a vLLM that slept has lost them.
 
-        TRL hands over layer by layer, and vLLM lists all its parameters for each: 60 ms a step at 30 layers.
+        TRL hands over layer by layer, and vLLM lists all its parameters for each.
         """
         _wake(self)
         loaded = self.llm.llm_engine.model_executor.driver_worker.model_runner.model

@@ -16,24 +16,29 @@ class WorkerReport:
         more = (getattr(self, name, 0) or 0 for name in ("peak_activation_memory", "non_torch_memory"))
         return {"weights": weights, "peak": weights + sum(map(int, more))}
 
+    def differs(self, folder: str) -> bool:
+        """Whether `compare_weights` would name any; reads no further than to the first."""
+        return any(self._differing(folder))
+
     def compare_weights(self, folder: str) -> list[str]:
         """Names of the weights in a model folder that are held here under the same name, with other values.
 
         vLLM packs some layers together under other names; those are not looked at. A head that shares the weights of
         the embedding has none in the folder and is compared with these.
         """
+        return list(self._differing(folder))
+
+    def _differing(self, folder: str) -> Iterator[str]:
         import torch
 
         model = self.model_runner.get_model()
         held = dict(model.named_parameters(remove_duplicate=False))
-        differ = []
         for name, value in _stored(Path(folder)):
             mine = held.get(name)
             if mine is None or mine.shape[1:] != value.shape[1:] or len(mine) < len(value):
                 continue
             if not torch.equal(mine[:len(value)].cpu(), value.to(mine.dtype)):  # a vocabulary may be padded
-                differ.append(name)
-        return differ
+                yield name
 
 
 def _stored(folder: Path) -> Iterator[tuple[str, Any]]:

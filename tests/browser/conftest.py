@@ -5,6 +5,7 @@ Without a Chromium or Chrome they are skipped with a line that says how to get o
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -120,6 +121,15 @@ def _apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             process.kill()
+
+
+def open_run(page: Any, url: str, run: str, tab: str) -> None:
+    """Load the page of a run, wait until its server has answered once, and open a tab."""
+    from playwright.sync_api import expect
+
+    page.goto(f"{url}?run={run}")
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
+    page.locator("#tabs").get_by_role("tab", name=tab, exact=True).first.click()
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:

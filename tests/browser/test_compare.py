@@ -19,6 +19,7 @@ from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
 from reasoning_ui import compare_data, compare_files
 from reasoning_ui.compare_charts import CHARTS
+from tests.browser.conftest import open_run
 from tests.export.hub_standin import serving
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
@@ -63,9 +64,7 @@ def url(start_app: Callable[..., str], home: StudioHome) -> str:
 
 def open_tab(page: Any, url: str, name: str) -> None:
     """Load the run's page and open a tab."""
-    page.goto(f"{url}?run=demo-run")
-    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
-    page.locator("#tabs").get_by_role("tab", name=name, exact=True).first.click()
+    open_run(page, url, "demo-run", name)
 
 
 def test_answers_are_filtered_read_searched_paged_and_linked(page: Any, url: str) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
-from tests.browser.conftest import HOLD
+from tests.browser.conftest import HOLD, open_run
 from tests.browser.test_compare import TINY, _answer
 
 PLACES = {"first-run": 12, "second-run": 5}  # questions; base has none right, GRPO the even ones
@@ -36,9 +36,8 @@ def url(start_app: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def open_tab(page: Any, url: str, name: str) -> None:
-    page.goto(f"{url}?run=first-run")
-    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"))
-    page.locator("#tabs").get_by_role("tab", name=name, exact=True).first.click()
+    """Load the first run's page and open a tab."""
+    open_run(page, url, "first-run", name)
 
 
 def look_at(page: Any, run: str) -> None:
