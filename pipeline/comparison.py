@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.contestants import Contestant, Row, contestants, title_of
+from pipeline.contestants import Contestant, Row, contestants, settings_of, title_of, way_of, way_words
 from pipeline.errors import RunError
 from pipeline.paired_tests import PairedTest, check_pairable, tests
 from pipeline.recipe import EvaluateStep
@@ -17,7 +17,7 @@ from pipeline.run_folder import RunFolder, RunReader
 from pipeline.statistics import clustered_rate, majority_at_k, pass_at_k
 
 __all__ = ["PairedTest", "answered", "as_table", "benchmarks", "by_subject", "contestants", "load", "result",
-           "summary", "tests", "title_of", "transitions"]
+           "summary", "tests", "title_of", "transitions", "ways"]
 
 TOLERANCE = EvaluateStep().plausible_tolerance
 METRICS = {"format": "Format", "exact": "Exact", "lenient": "Lenient", "plausible": "Plausible"}
@@ -78,9 +78,9 @@ def _vote(rows: list[Row], k: int) -> float:
 def by_subject(rows: Sequence[Row], metric: str = "exact") -> dict[str, dict[str, dict[str, Any]]]:
     """Rates per subject or difficulty: subject -> contestant -> rate. Empty where the data names none."""
     subjects = sorted({row["subject"] for row in rows if row.get("subject")}, key=_natural)
-    out = {}
+    out, counted = {}, [row for c in contestants(rows) for row in c.rows]
     for subject in subjects:
-        some = contestants([row for row in rows if row["subject"] == subject])
+        some = contestants([row for row in counted if row["subject"] == subject])
         out[subject] = {c.key: clustered_rate(list(c.counts(metric).values()), c.samples).as_dict() for c in some}
     return out
 
@@ -110,12 +110,25 @@ def _right(c: Contestant, metric: str) -> dict[int, bool]:
     return {q: 2 * count > c.samples for q, count in c.counts(metric).items()}
 
 
-def load(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The stored answers to a benchmark (the first one stored when None), and what was expected."""
+def load(folder: RunFolder, benchmark: str | None = None, way: str = "") -> tuple[list[Row], list[dict[str, Any]]]:
+    """The stored answers to a benchmark (the first one stored when None), and what was expected; only those that were
+    asked for in a way of `ways`, if one is given."""
     reader = RunReader(folder)
     benchmark = benchmark or next(iter(benchmarks(folder)), None)
     expected = [e for e in reader.status().get("evaluations") or [] if e["benchmark"] == benchmark]
-    return reader.answers(benchmark), expected
+    rows = reader.answers(benchmark)
+    if way:
+        asked_so = {text for text in {row["settings"] for row in rows} if way_of(settings_of(text)) == way}
+        rows = [row for row in rows if row["settings"] in asked_so]
+    return rows, expected
+
+
+def ways(folder: RunFolder, benchmark: str) -> list[tuple[str, str]]:
+    """How a benchmark was asked, the newest way first: each as `contestants.way_of` has it, and in words."""
+    sql = "SELECT settings, MAX(id) AS last FROM evaluations WHERE benchmark = ? GROUP BY settings ORDER BY last DESC"
+    stored = RunReader(folder).rows(sql, (benchmark,))
+    found = list(dict.fromkeys(way_of(settings_of(row["settings"])) for row in stored))
+    return list(zip(found, way_words(found), strict=True))
 
 
 def benchmarks(folder: RunFolder) -> list[str]:

@@ -2,13 +2,14 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 ORDER = {"base": 0, "sft": 1, "grpo": 2}
 PRECISIONS = ("16bit", "8bit", "fp8", "4bit")
 TITLES = {"base": "Base", "sft": "SFT", "grpo": "GRPO"}
+PROTOCOL = ("data", "max_completion_tokens", "samples", "tags", "temperature", "top_k", "top_p")  # how it is asked
 
 Row = dict[str, Any]
 
@@ -63,25 +64,53 @@ def title_of(key: str) -> str:
 
 
 def contestants(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> list[Contestant]:
-    """The models in `rows` (of one benchmark), base, SFT and GRPO first; the newest settings of each count.
+    """The models in `rows` (of one benchmark), base, SFT and GRPO first.
 
-    `expected` is the entry `evaluations` of the run's status: how many questions each evaluation was to have.
+    Who has answered several times counts as asked the way of the newest answers of all, so that like is compared with
+    like; who was never asked that way, by its own newest. `expected` is the entry `evaluations` of the run's status:
+    how many questions each evaluation was to have.
     """
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["model"], row["settings"]].append(row)
     totals = {(e["model"], e["settings"]): e["questions"] for e in expected}
-    newest: dict[str, tuple[int, Contestant]] = {}
+    last = {group: max(row.get("id", 0) for row in answers) for group, answers in groups.items()}
+    newest = max(last, key=lambda group: last[group], default=("", ""))
+    newest_way = way_of(settings_of(newest[1]))
+    chosen: dict[str, tuple[tuple[bool, int], Contestant]] = {}
     for (model, settings), answers in groups.items():
-        values = _settings(settings)
+        values = settings_of(settings)
         precision = values.get("precision", "16bit")
         key = model if precision == "16bit" else f"{model}@{precision}"
-        last = max(row.get("id", 0) for row in answers)
-        if key not in newest or newest[key][0] < last:
-            newest[key] = (last, Contestant(key, answers, values, totals.get((model, settings))))
-    return sorted((c for _, c in newest.values()),
+        rank = (way_of(values) == newest_way, last[model, settings])
+        if key not in chosen or chosen[key][0] < rank:
+            chosen[key] = (rank, Contestant(key, answers, values, totals.get((model, settings))))
+    return sorted((c for _, c in chosen.values()),
                   key=lambda c: (ORDER.get(c.key.partition("@")[0], 9), c.key.partition("@")[0],
                                  PRECISIONS.index(c.precision) if c.precision in PRECISIONS else 9))
+
+
+def way_of(settings: Mapping[str, Any]) -> str:
+    """How a model was asked: what all who are compared should share of their settings, as JSON."""
+    return json.dumps({name: settings.get(name) for name in PROTOCOL}, sort_keys=True)
+
+
+def way_words(ways: Sequence[str]) -> list[str]:
+    """Each of the ways of `way_of` in words: answers and temperature, and whatever else they differ in."""
+    asked = [json.loads(way) for way in ways]
+    differ = [name for name in PROTOCOL if len({json.dumps(values[name]) for values in asked}) > 1]
+    found: list[str] = []
+    for values in asked:
+        samples = values["samples"] or 1
+        parts = [f"{samples} answer{'s' * (samples > 1)} each", f"temperature {values['temperature'] or 0:g}"]
+        parts += [f"{name} {values[word]}" for word, name in (("top_p", "top-p"), ("top_k", "top-k")) if word in differ]
+        if "max_completion_tokens" in differ:
+            parts.append(f"at most {values['max_completion_tokens']} tokens")
+        parts += ["other tags"] if "tags" in differ and values["tags"] != asked[0]["tags"] else []
+        parts += ["other questions"] if "data" in differ and values["data"] != asked[0]["data"] else []
+        words = ", ".join(parts)
+        found.append(words if words not in found else f"{words} ({len(found) + 1})")
+    return found
 
 
 def has(row: Row, metric: str) -> bool:
@@ -89,7 +118,8 @@ def has(row: Row, metric: str) -> bool:
     return row["extracted"] is not None if metric == "extractable" else bool(row[metric])
 
 
-def _settings(text: str) -> dict[str, Any]:
+def settings_of(text: str) -> dict[str, Any]:
+    """The settings that are stored with an answer; empty where they cannot be read."""
     try:
         values = json.loads(text)
     except ValueError:

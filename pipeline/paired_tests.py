@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from pipeline.contestants import Contestant, Row, contestants, title_of
+from pipeline.contestants import PROTOCOL, Contestant, Row, contestants, title_of
 from pipeline.errors import RunError
 from pipeline.statistics import bootstrap_mean, holm, mcnemar, questions_needed, sign_flip
 
 TESTED = ("exact", "lenient", "format")
-PROTOCOL = ("data", "max_completion_tokens", "samples", "tags", "temperature", "top_k", "top_p")
 GAIN = 0.03  # the gain, in the needed number of questions, that people ask about
 WORDS = {
     "exact": ("answers {n} questions that {a} gets wrong", "loses {n} that {a} gets right"),

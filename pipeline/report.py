@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.comparison import as_table, by_subject, percent, rate_text, summary, token_note
-from pipeline.contestants import Row, title_of
+from pipeline.contestants import Row, contestants, title_of, way_of
 from pipeline.paired_tests import TESTED, PairedTest
 from pipeline.recipe import Recipe
 from pipeline.reward_means import Mean
@@ -188,14 +188,19 @@ def recommendation(rows: Sequence[Row], tests: Sequence[PairedTest], facts: Sequ
     """In words: which precision of a model to use, given its accuracies at several. Empty with only one precision.
 
     The smallest that cannot be told from 16-bit is recommended, unless its interval still allows a loss of more than
-    5 points: then more questions are asked for.
+    5 points: then more questions are asked for. Levels that were asked in another way say nothing about each other.
     """
     found, sentences = summary(rows), []
+    ways = {c.key: way_of(c.settings) for c in contestants(rows)}
     sizes = _facts(facts)
     for model in dict.fromkeys(key.partition("@")[0] for key in found):
         levels = [k for k in found if k.startswith(f"{model}@")]
-        if model in found and levels:
-            sentences.append(_recommend(model, levels, found, tests, sizes))
+        alike = [k for k in levels if ways[k] == ways.get(model)]
+        if model in found and alike:
+            sentences.append(_recommend(model, alike, found, tests, sizes))
+        elif model in found and levels:
+            sentences.append(f"{title_of(model)} and its smaller levels were asked in different ways, so none is "
+                             "recommended: evaluate all precisions in one go.")
     return " ".join(sentences)
 
 

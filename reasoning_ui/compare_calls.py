@@ -16,6 +16,7 @@ NOTHING = (
     "Nothing to compare yet. Train the demo, or finish a run: its last stage answers the held-out questions "
     "with every model. Models that exist already can be evaluated below."
 )
+NEWEST = "as last asked"
 LOOKED = "comparison-opened"  # a vote of a run's reader: the comparison was on the screen
 
 
@@ -35,16 +36,18 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     wanted = str(asked.get("benchmark") or "")
     names = comparison.benchmarks(folder) if folder else []
     name = wanted if wanted in names else next(iter(names), "")
-    seen = f"{run}|{name}|{version(folder) if folder else ''}"
+    way = str(asked.get("way") or "")
+    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}"
     if seen == asked.get("seen"):
         return {"seen": seen}
-    found = load(folder, name) if folder and name else None
+    found = load(folder, name, way) if folder and name else None
     if found is None:
         return {"seen": seen, "nothing": compare_html.notice(NOTHING)}
     first = _remember(home, run)
     steady = "partial" if any(v["partial"] for v in found.summary.values()) else found.version
-    drawn = f"{run}|{name}|{steady}|{found.table.keys}"
+    drawn = f"{run}|{name}|{found.way}|{steady}|{found.table.keys}"
     top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
+           "way": found.way, "ways": [("", NEWEST), *found.ways] if len(found.ways) > 1 else [],
            "summary": compare_html.summary_table(found.summary), "words": compare_html.words(found),
            "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
            "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
@@ -73,7 +76,7 @@ def file(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _found(home: StudioHome, asked: dict[str, Any]) -> Comparison:
-    found = load(home.run(str(asked["run"])), str(asked.get("benchmark") or "") or None)
+    found = load(home.run(str(asked["run"])), str(asked.get("benchmark") or "") or None, str(asked.get("way") or ""))
     if found is None:
         raise RunError("There are no answers yet: evaluate a run first.")
     return found

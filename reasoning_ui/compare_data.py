@@ -17,12 +17,13 @@ from pipeline.tags import TagScheme, scheme_of
 KEPT = 6  # comparisons in memory
 
 _lock = threading.Lock()
-_cache: "OrderedDict[tuple[str, str], Comparison]" = OrderedDict()
+_cache: "OrderedDict[tuple[str, str, str], Comparison]" = OrderedDict()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that the Compare and Export tabs show of one benchmark of one run."""
+    """Everything that the Compare and Export tabs show of one benchmark of one run: of all its answers, or of those
+    that were asked for in one of `ways`."""
 
     version: str
     benchmark: str
@@ -34,6 +35,8 @@ class Comparison:
     tests: list[PairedTest]
     refusal: str  # why there are no tests, or empty
     table: QuestionTable
+    ways: list[tuple[str, str]]
+    way: str
     _means: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def reward_means(self) -> dict[str, dict[str, Mean]]:
@@ -49,24 +52,27 @@ def version(folder: RunFolder) -> str:
     return str(row[0]["last"] or 0) if row else "0"
 
 
-def load(folder: RunFolder, benchmark: str | None) -> Comparison | None:
-    """The comparison of a benchmark (the first stored one when None); None when there are no answers yet."""
+def load(folder: RunFolder, benchmark: str | None, way: str = "") -> Comparison | None:
+    """The comparison of a benchmark (the first stored one when None); None when there are no answers yet. A `way` that
+    this benchmark was not asked in counts as none."""
     benchmark = benchmark or next(iter(comparison.benchmarks(folder)), None)
     if benchmark is None:
         return None
-    now, key = version(folder), (str(folder.path), benchmark)
+    now, key = version(folder), (str(folder.path), benchmark, way)
     with _lock:
         if key in _cache and _cache[key].version == now:
             _cache.move_to_end(key)
             return _cache[key]
-        _cache[key] = found = _read(folder, benchmark, now)
+        _cache[key] = found = _read(folder, benchmark, now, way)
         while len(_cache) > KEPT:
             _cache.popitem(last=False)
     return found
 
 
-def _read(folder: RunFolder, benchmark: str, now: str) -> Comparison:
-    rows, expected = comparison.load(folder, benchmark)
+def _read(folder: RunFolder, benchmark: str, now: str, way: str) -> Comparison:
+    ways = comparison.ways(folder, benchmark)
+    way = way if len(ways) > 1 and way in dict(ways) else ""
+    rows, expected = comparison.load(folder, benchmark, way)
     recipe = folder.recipe()
     tests, refusal = [], ""
     try:
@@ -84,4 +90,6 @@ def _read(folder: RunFolder, benchmark: str, now: str) -> Comparison:
         tests,
         refusal,
         QuestionTable(rows, expected),
+        ways,
+        way,
     )

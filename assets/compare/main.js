@@ -13,7 +13,8 @@ export async function mount(page) {
 }
 
 const FRAME = `
-<label id="compare-benchmark" class="cmp-field" hidden>Questions of <select></select></label>
+<div id="compare-which" class="cmp-controls"><label id="compare-benchmark" class="cmp-field" hidden>Questions of <select></select></label>
+<label id="compare-way" class="cmp-field" hidden>Answers <select></select></label></div>
 <div id="compare-summary"></div>
 <div id="compare-sentences"></div>
 <div class="cmp-body" hidden>
@@ -41,7 +42,7 @@ const START = { kind: "all", cell: "", search: "", sort: "number", page: 1 };
 
 class Compare {
   constructor(page, root, dom, Chart) {
-    Object.assign(this, { page, root, dom, server: page.server, run: "", benchmark: "", seen: "", drawn: "", asked: 0 });
+    Object.assign(this, { page, root, dom, server: page.server, run: "", benchmark: "", way: "", seen: "", drawn: "", asked: 0 });
     this.chosen = { ...START };
     root.innerHTML = FRAME;
     this.body = this.part(".cmp-body");
@@ -55,8 +56,8 @@ class Compare {
   listen() {
     const change = (selector, name, event = "change") => this.part(selector).addEventListener(event, e =>
       this.choose({ [name]: e.target.value, ...(name === "page" ? {} : { page: 1 }) }));
-    this.part("#compare-benchmark").addEventListener("change", e => {
-      Object.assign(this, { benchmark: e.target.value, seen: "", drawn: "", chosen: { ...START }, asked: this.asked + 1 }); this.look(); });
+    for (const name of ["benchmark", "way"]) this.part("#compare-" + name).addEventListener("change", e => {
+      Object.assign(this, { [name]: e.target.value, seen: "", drawn: "", chosen: { ...START }, asked: this.asked + 1 }); this.look(); });
     change("#compare-search", "search", "input");
     change("#compare-sort", "sort");
     change("#compare-page", "page");
@@ -86,7 +87,7 @@ class Compare {
   }
 
   async ask(name, asked) {
-    const answer = await this.server[name]({ run: this.run, benchmark: this.benchmark, ...asked }).catch(() => null);
+    const answer = await this.server[name]({ run: this.run, benchmark: this.benchmark, way: this.way, ...asked }).catch(() => null);
     const lost = this.part(".cmp-lost");
     lost.hidden = !!answer && !answer.error;
     lost.textContent = answer ? answer.error || "" : "The app does not answer. Is it still running?";
@@ -97,14 +98,14 @@ class Compare {
   // ---- the top
 
   async look(run = this.run) {
-    if (run && this.run && run !== this.run) Object.assign(this, { benchmark: "", chosen: { ...START } });
+    if (run && this.run && run !== this.run) Object.assign(this, { benchmark: "", way: "", chosen: { ...START } });
     if (run !== this.run) Object.assign(this, { run, seen: "", drawn: "", asked: this.asked + 1 });  // no list of another run
     if (this.looking) { this.again = true; return; }
     this.looking = true;
-    const chosen = { ...this.chosen }, benchmark = this.benchmark;
+    const chosen = { ...this.chosen }, { benchmark, way } = this;
     const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...chosen });
     this.looking = false;
-    const same = run === this.run && benchmark === this.benchmark;
+    const same = run === this.run && benchmark === this.benchmark && way === this.way;
     if (same && answer) this.take(answer, chosen);
     else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
     if (this.again || run !== this.run) { this.again = false; this.look(); }
@@ -112,7 +113,7 @@ class Compare {
 
   clear() {
     Object.assign(this, { seen: "", drawn: "" });
-    this.body.hidden = this.part("#compare-benchmark").hidden = true;
+    this.body.hidden = this.part("#compare-benchmark").hidden = this.part("#compare-way").hidden = true;
     this.part("#compare-summary").innerHTML = this.part("#compare-sentences").innerHTML = "";
   }
 
@@ -122,10 +123,12 @@ class Compare {
     this.body.hidden = "nothing" in top;
     this.part("#compare-summary").innerHTML = top.nothing ?? top.summary;
     this.part("#compare-sentences").innerHTML = top.words ?? "";
-    if ("nothing" in top) { this.drawn = ""; this.part("#compare-benchmark").hidden = true; return; }
-    this.benchmark = top.benchmark;
+    if ("nothing" in top) { this.drawn = ""; this.part("#compare-benchmark").hidden = this.part("#compare-way").hidden = true; return; }
+    Object.assign(this, { benchmark: top.benchmark, way: top.way });
     this.options("#compare-benchmark select", top.benchmarks.map(name => [name, name]), top.benchmark);
     this.part("#compare-benchmark").hidden = top.benchmarks.length < 2;
+    this.options("#compare-way select", top.ways, top.way);
+    this.part("#compare-way").hidden = !top.ways.length;
     this.options("#compare-sort select", top.sorts, this.chosen.sort);
     this.filters(top.filters);
     if (!top.list) return;
