@@ -3,9 +3,9 @@
     python -m benchmarks.equations RUN_FOLDER
     python -m benchmarks.equations solutions.jsonl     # as GSM8K has them: the key `answer`, `<<…>>` left out
 
-Of a run: for every model that answered the test, the equations of numbers in its reasoning and how many are false, and
-the right answers that hold a false one; for GRPO the sampled answers that were right, by halves of the steps, and the
-groups without a right one. What an equation is, and whether it holds, is said by the reward `arithmetic`.
+Of a run: for every model and precision that answered the test, the equations of numbers in its reasoning and how many
+are false, and the right answers that hold a false one; for GRPO the sampled answers that were right, by halves of the
+steps, and the groups without a right one. What an equation is, and whether it holds, says the reward `arithmetic`.
 """
 
 import json
@@ -21,6 +21,9 @@ from pipeline import tags
 from pipeline.recipe import Recipe
 from pipeline.rewards.arithmetic import equations, holds
 
+ANSWERS = """SELECT CASE precision WHEN '16bit' THEN model ELSE model || '@' || precision END, completion, exact FROM (
+    SELECT *, COALESCE(json_extract(settings, '$.precision'), '16bit') AS precision FROM evaluations
+    WHERE benchmark = (SELECT benchmark FROM evaluations ORDER BY benchmark != 'test', id LIMIT 1))"""
 NOTES = re.compile(r"<<[^>]*>>")
 
 
@@ -42,7 +45,7 @@ def of_run(folder: Path) -> dict[str, Any]:
     scheme = tags.scheme_of(Recipe.from_yaml((folder / "recipe.yaml").read_text()).data.tags)
     with closing(sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True)) as records:
         models: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for model, text, right in records.execute("SELECT model, completion, exact FROM evaluations"):
+        for model, text, right in records.execute(ANSWERS):
             count, false = judged(tags.parse(scheme, text).reasoning or "")
             for name, value in (("answers", 1), ("equations", count), ("false", false), ("right", right or 0),
                                 ("right_with_a_false_one", int(bool(right and false)))):

@@ -66,6 +66,6 @@ STARTS = {
         gsm8k_recipe, "SmolLM2-135M-Instruct and GSM8K's school mathematics, both fetched from the Hub; timed on an "
         "H200. What to expect: the model learns the tags and to answer briefly, and of the short problems that it "
         "practises on it gets up to twice as many right as at first. Of a hundred problems that it never saw it "
-        "answers about one more: it is too small for most of them. A larger model, chosen in the header afterwards, "
+        "answers one or two more: it is too small for most of them. A larger model, chosen in the header afterwards, "
         "keeps these settings."),
 }
