@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
+from pipeline.working_time import CLOCK
 
 
 class Stopped(Exception):
@@ -30,8 +31,9 @@ class Run:
     attempt: int = 1
     request: Mapping[str, Any] = field(default_factory=dict)  # what an evaluation, a dry run or Ask was asked for
     part: tuple[int, int] = (0, 1)  # which of how many equal parts of the stage this process does
-    _started: float = field(default_factory=time.monotonic, repr=False)
+    _started: float = field(default=0.0, repr=False)  # by the clock that knows only work
     _done_at_start: float = field(default=-1.0, repr=False)
+    _last: tuple[float, float] = field(default=(0.0, 0.0), repr=False)  # done and total, as reported last
     _pace: float | None = field(default=None, repr=False)  # seconds a unit in the part before
 
     def model_before(self, stage: str) -> str:
@@ -46,7 +48,7 @@ class Run:
     def begin(self, stage: str, attempt: int) -> None:
         """Enter a stage: its row says running, and the estimate of the time left starts anew."""
         self.stage, self.attempt = stage, attempt
-        self._started, self._done_at_start = time.monotonic(), -1.0
+        self._done_at_start = -1.0
         self.writer.set_status(stage=stage)
         self.writer.set_stage(stage, attempt=attempt, state="running", started=time.time(), ended=None,
                               done=0, total=None, unit="", message="", seconds_left=None)
@@ -54,15 +56,18 @@ class Run:
     def progress(self, done: float, total: float | None, unit: str, message: str = "") -> None:
         """Report `done` of `total` units (steps, rows, questions) of this part; the page shows the whole stage.
 
-        The seconds left follow from the pace since the first report with a total: what an earlier attempt left behind
-        and the loading do not count. Until a part has a pace of its own, that of the part before is used.
+        The seconds left follow from the pace since the first report with a total: what an earlier attempt left behind,
+        the loading, and the time in which the run paused or was held up do not count. A count that begins anew, as for
+        the next thing that is done with rows, has a pace of its own. Until a part has one, that of the part before is
+        used.
         """
         if total is None:
             self.writer.set_stage(self.stage, done=done, total=None, unit=unit, message=message, seconds_left=None)
             return
-        if self._done_at_start < 0:
-            self._done_at_start, self._started, self._pace = done, time.monotonic(), self._pace_before()
-        gained, seconds = done - self._done_at_start, time.monotonic() - self._started
+        if self._done_at_start < 0 or done < self._last[0] or total != self._last[1]:
+            self._done_at_start, self._started, self._pace = done, CLOCK.seconds(), self._pace_before()
+        self._last = done, total
+        gained, seconds = done - self._done_at_start, CLOCK.seconds() - self._started
         number, parts = self.part
         done, total = done + number * total, total * parts
         pace = seconds / gained if gained > 0 else self._pace

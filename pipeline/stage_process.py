@@ -30,6 +30,7 @@ from pipeline.failures import KILLED, is_disk_full
 from pipeline.recipe import ModelStep
 from pipeline.run import Run, Stopped, never
 from pipeline.run_folder import RunFolder, RunWriter
+from pipeline.working_time import CLOCK
 
 STOP_POLL_SECONDS = 0.5
 END_GRACE_SECONDS = 5.0
@@ -156,8 +157,9 @@ def stop_poll(folder: RunFolder) -> Callable[[], bool]:
 
     def asked() -> bool:
         if not state["asked"] and time.monotonic() - state["looked"] >= STOP_POLL_SECONDS:
-            while not look():
-                time.sleep(STOP_POLL_SECONDS)
+            with CLOCK.paused():
+                while not look():
+                    time.sleep(STOP_POLL_SECONDS)
         return bool(state["asked"])
 
     return asked

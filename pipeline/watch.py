@@ -12,6 +12,7 @@ from pipeline import mirror
 from pipeline.disk import GIB, LowDisk
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
+from pipeline.working_time import CLOCK
 
 POLL_SECONDS = 0.5
 HEARTBEAT_SECONDS = 2.0
@@ -54,8 +55,10 @@ class Watch:
 
     def stop_requested(self) -> bool:
         """Whether to stop now. While the disk is full this waits: training pauses exactly where it may stop."""
-        while self.paused and not self.stop.is_set():
-            time.sleep(0.1)
+        if self.paused:
+            with CLOCK.paused():
+                while self.paused and not self.stop.is_set():
+                    time.sleep(0.1)
         return self.stop.is_set()
 
     def _loop(self) -> None:

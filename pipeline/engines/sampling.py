@@ -1,7 +1,6 @@
 """A loaded model that answers prompts through transformers, anywhere. See `base.Generator`; vLLM: `vllm_sampling`."""
 
 import gc
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pipeline.engines.base import Sample, Sampling
 from pipeline.engines.loading import load_model, load_tokenizer, tune_threads
 from pipeline.peak_memory import PeakMemory
 from pipeline.recipe import ModelStep
+from pipeline.working_time import CLOCK
 
 OnBatch = Callable[[int, list[list[Sample]]], None]
 ShouldStop = Callable[[], bool]
@@ -71,7 +71,7 @@ class TransformersGenerator:
         return answers
 
     def _answer(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Sample]]:
-        started = time.perf_counter()
+        started = CLOCK.seconds()
         longest = max(len(p) for p in prompts)
         pad = self.tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts])  # (P, L)
@@ -80,7 +80,7 @@ class TransformersGenerator:
             out = self.model.generate(input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device),
                                       generation_config=self._config(sampling))  # (P * samples, L + C)
         rows = out[:, longest:].tolist()
-        seconds = (time.perf_counter() - started) / len(rows)
+        seconds = (CLOCK.seconds() - started) / len(rows)
         samples = [self._sample(row, seconds) for row in rows]
         return [samples[i:i + sampling.samples] for i in range(0, len(samples), sampling.samples)]
 

@@ -3,7 +3,6 @@
 import gc
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pipeline.engines.base import Sample, Sampling
 from pipeline.engines.loading import load_tokenizer
 from pipeline.errors import EngineError
 from pipeline.recipe import ModelStep
+from pipeline.working_time import CLOCK
 
 VLLM_PRECISION = {"16bit": None, "8bit": "fp8", "fp8": "fp8", "4bit": "bitsandbytes"}
 EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
@@ -188,14 +188,14 @@ def vllm_answers(llm: Any, tokenizer: Any, prompts: Sequence[list[int]], setting
     ids = llm.enqueue([{"prompt_token_ids": list(p)} for p in prompts], settings, lora_request=lora, use_tqdm=False)
     index = {name.split("-")[0]: i for i, name in enumerate(ids)}  # vLLM adds a random ending to the id it answers with
     engine, ready, answers = llm.llm_engine, {}, []  # type: ignore[var-annotated]
-    flushed = time.perf_counter()
+    flushed = CLOCK.seconds()
 
     def hand_over() -> None:
         nonlocal flushed
         outputs = []
         while (output := ready.pop(len(answers) + len(outputs), None)) is not None:
             outputs.append(output)
-        now = time.perf_counter()
+        now = CLOCK.seconds()
         seconds = (now - flushed) / max(1, sum(len(o.outputs) for o in outputs))
         batch = [[_sample(tokenizer, completion, seconds) for completion in o.outputs] for o in outputs]
         if batch:
@@ -210,7 +210,7 @@ def vllm_answers(llm: Any, tokenizer: Any, prompts: Sequence[list[int]], setting
                                  internal=True)
             break
         ready |= {index[o.request_id.split("-")[0]]: o for o in engine.step() if o.finished}
-        if len(ready) >= FLUSH_ANSWERS or time.perf_counter() - flushed >= FLUSH_SECONDS:
+        if len(ready) >= FLUSH_ANSWERS or CLOCK.seconds() - flushed >= FLUSH_SECONDS:
             hand_over()
     hand_over()
     return answers

@@ -11,7 +11,6 @@ whose largest resident memory is measured; one that has all its answers already 
 The page shows one progress over all of them (`Run.part`).
 """
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from pipeline.stage_process import IS_CHILD, run_in_child
 from pipeline.stages.answering import Answering
 from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.tags import system_prompt
+from pipeline.working_time import CLOCK
 
 ANSWER_COLUMNS = tuple(AnswerRecord.__dataclass_fields__)
 CACHE_RUNS = 50  # how many of the newest other runs are looked through for a result
@@ -231,9 +231,9 @@ class _Evaluation:
                 self._store(indices[first : first + len(answers)], answers)
 
         self._expect(method=generator.method, bytes=generator.weight_bytes)
-        started = time.perf_counter()
+        started = CLOCK.seconds()
         answers = generator.generate([self.prompts[i] for i in indices], sampling, on_batch, self.run.stop_requested)
-        self._expect(generate_seconds=time.perf_counter() - started, generated=len(answers) * sampling.samples)
+        self._expect(generate_seconds=CLOCK.seconds() - started, generated=len(answers) * sampling.samples)
         if self.request.measure and answers:
             seconds = [sample.seconds for samples in answers for sample in samples]
             self._expect(peak_bytes=generator.peak_bytes(), level_seconds=sum(seconds) / len(seconds))

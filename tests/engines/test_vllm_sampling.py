@@ -1,5 +1,6 @@
 """Answers of vLLM's engine in their order, and a stop in the middle. vLLM needs a GPU: its engine is stood in for."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 
 from pipeline.engines.vllm_sampling import evaluation_share, told_cause, vllm_answers, vllm_rank
 from pipeline.engines.vllm_worker import WorkerReport
+from pipeline.working_time import CLOCK
 
 
 class StepEngine:
@@ -59,6 +61,20 @@ def test_a_stop_keeps_the_prefix_and_ends_the_rest() -> None:
     # 63 are done: all of the first kind, all of the second, three of the third, counted from the end.
     assert [samples[0].text for samples in answers] == ["0 0", "1 0"]
     assert len(llm.llm_engine.aborted) == 27 and llm.llm_engine.aborted[0].startswith("102-")
+
+
+def test_a_pause_for_the_disk_is_not_in_the_seconds_of_an_answer() -> None:
+    """It lasts 0.3 s before the first step; ten answers of a made-up engine take far less, together."""
+    calls = iter(range(1000))
+
+    def pauses_once() -> bool:
+        if next(calls) == 0:
+            with CLOCK.paused():
+                time.sleep(0.3)
+        return False
+
+    answers = vllm_answers(language_model(10), TOKENIZER, [[1]] * 10, None, should_stop=pauses_once)
+    assert sum(samples[0].seconds for samples in answers) < 0.2
 
 
 @pytest.mark.parametrize("share, free, expected", [
