@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from pipeline.dataset.sources import needs_hub
 from pipeline.errors import EngineError, RecipeError
 from pipeline.recipe import EvaluateStep, Recipe, Tags
 from pipeline.rewards.answers import lenient_match, plausible, same_answer
@@ -92,6 +93,14 @@ def _contender(folder: RunFolder, recipe: Recipe, name: str, precision: str) -> 
         below = folder.model("sft") if stage == "grpo" and recipe.sft.enabled else recipe.model.source
         return Contender(name, str(below), precision, adapter)
     return Contender(Path(name).name if Path(name).is_dir() else name, name, precision)
+
+
+def asks_hub(request: EvaluationRequest) -> bool:
+    """Whether a model or the questions of an evaluation come from the Hub, whatever the run's own model."""
+    own = {"base", *TRAINED}
+    others = [name for name in request.models if name.partition("/")[0] not in own]
+    return (any(not Path(name).is_dir() for name in others)
+            or any(needs_hub(name) for name in request.benchmarks if name != "test"))
 
 
 def checkpoints(folder: RunFolder) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import custom_code, devices, locks, run_queue
+from pipeline.dataset.sources import check_at_hand
 from pipeline.disk import LowDisk
 from pipeline.errors import RecipeError, RunError
 from pipeline.failures import STAGE_WORDS, TOKEN, redact, refusal
@@ -43,6 +44,7 @@ def start(home: StudioHome, recipe: Recipe, kind: str = "train", request: Mappin
     custom_code.refuse_if_off(recipe.rewards)
     home.may_start(recipe, request)
     devices.check_enough(recipe.model.gpus)
+    _check_questions(kind, recipe, request)
     if problem := LowDisk(home.runs_dir).problem():
         raise RunError(problem.replace("Paused: the", "The").split(" It goes on")[0] + " Free some before starting.")
     run_id = _new_id(recipe.name)
@@ -80,6 +82,7 @@ def submit(home: StudioHome, kind: str, run_id: str | None = None, recipe: Recip
         raise RunError("The request contains a Hub token: log in with `hf auth login` instead.")
     if locks.is_held(folder.lock) or any(row["run"] == run_id for row in run_queue.waiting(home)):
         raise RunError(f"«{home.about(run_id)['name']}» is busy or waiting already: stop it, or wait until it is done.")
+    _check_questions(kind, folder.recipe(), request)
     run_queue.put(home, run_id, kind, request)
     run_queue.advance(home)
     return run_id
@@ -208,6 +211,14 @@ def empty_trash(home: StudioHome) -> int:
 
 
 # ----------------------------------------------------------------------------------------------------
+
+
+def _check_questions(kind: str, recipe: Recipe, request: Mapping[str, Any] | None) -> None:
+    """Raises DatasetError for questions of the evaluation that cannot be had: hours before they are asked."""
+    names = recipe.evaluate.benchmarks if kind == "evaluate" or (kind == "train" and recipe.evaluate.enabled) else []
+    if kind == "evaluate":
+        names = (request or {}).get("benchmarks") or names
+    check_at_hand(name for name in names if name != "test")
 
 
 def _where(now: RunState) -> str:

@@ -61,7 +61,8 @@ def run_in_child(run: Run, launcher: list[str] | None = None, environment: dict[
     """
     answer = answer_file(run.folder, run.stage)
     answer.unlink(missing_ok=True)
-    told = {**environment_for(run.recipe.model), REQUEST: json.dumps(dict(run.request)), PART: json.dumps(run.part)}
+    told = {**environment_for(run.recipe.model, _asks_hub(run)),
+            REQUEST: json.dumps(dict(run.request)), PART: json.dumps(run.part)}
     child = subprocess.Popen(command(run.folder, run.stage, run.attempt, launcher),
                              env={**os.environ, **told, **(environment or {})})
     why = ""
@@ -165,6 +166,15 @@ def stop_poll(folder: RunFolder) -> Callable[[], bool]:
     return asked
 
 
+def _asks_hub(run: Run) -> bool:
+    """Whether the stage takes more from the Hub than the recipe's model: other models and questions to compare."""
+    if run.stage != "evaluate":
+        return False
+    from pipeline.evaluation import EvaluationRequest, asks_hub
+
+    return asks_hub(EvaluationRequest.of(run.recipe, run.request))
+
+
 def _tell(answer: Path, error: Exception, is_main: bool = True) -> None:
     """Leave the answer. Of several ranks the first to fail has the cause: the others only miss it then."""
     if not is_main:
@@ -217,12 +227,13 @@ def keep_memory_whole() -> None:
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
 
 
-def environment_for(model: ModelStep) -> dict[str, str]:
-    """What the child is told. A model in a folder needs nothing from the Hub; vLLM and Unsloth would ask anyway."""
+def environment_for(model: ModelStep, asks_hub: bool = False) -> dict[str, str]:
+    """What the child is told. A model in a folder needs nothing from the Hub, and vLLM and Unsloth would ask anyway:
+    they may where the stage itself asks for something there."""
     told = {**python_path(), "STUDIO_STAGE_PROCESS": "1", "TOKENIZERS_PARALLELISM": "false",
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     local = model.source == "tiny" or Path(model.source).is_dir()
-    return told | ({"HF_HUB_OFFLINE": "1"} if local else {})
+    return told | ({"HF_HUB_OFFLINE": "1"} if local and not asks_hub else {})
 
 
 def python_path() -> dict[str, str]:

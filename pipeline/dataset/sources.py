@@ -5,13 +5,13 @@ before the Hub, for tests and for machines without a network.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline import reach
-from pipeline.dataset import gym
+from pipeline.dataset import gym, hub_reach
 from pipeline.dataset.files import read_rows
 from pipeline.dataset.rows import Broken, Rows
 from pipeline.errors import DatasetError
@@ -98,9 +98,7 @@ def open_named(source: str, config: str | None = None, split: str | None = None,
     if path.is_dir():
         raise DatasetError(f"{source!r} is a folder. Give the path of one file in it.")
     if not looks_like_hub_id(source):
-        names = ", ".join(DATASETS)
-        raise DatasetError(f"There is no dataset {source!r}. Give one of {names}, the path of a file that exists, or a "
-                           "Hugging Face id such as openai/gsm8k.")
+        raise _unknown(source)
     return hub_rows(source, config, split, revision)
 
 
@@ -127,7 +125,12 @@ def looks_like_hub_id(source: str) -> bool:
 
 
 def hub_rows(repo: str, config: str | None, split: str | None, revision: str | None) -> Rows:
-    """Rows of a Hub dataset, streamed: the first ones come while the rest loads. No code of the dataset runs."""
+    """Rows of a Hub dataset, streamed: the first ones come while the rest loads. No code of the dataset runs.
+
+    Where the Hub does not answer, those of the copy on this machine, if there is one.
+    """
+    if not hub_reach.answers(repo, hub_reach.PATIENCE):
+        return _kept_rows(repo, config, split)
     os.environ.setdefault("USE_TORCH", "0")  # read when `datasets` is imported; the app never imports torch
     import datasets
 
@@ -139,9 +142,25 @@ def hub_rows(repo: str, config: str | None, split: str | None, revision: str | N
         stream = datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True)
     except Exception as error:
         raise hub_error(repo, config, split, error) from error
-    info = stream.info.splits or {}
-    total = info[split].num_examples if split in info else None
-    return Rows(_streamed(repo, stream), f"Hub dataset {repo}", total=total or None)
+    return _rows_of(repo, stream, split)
+
+
+def check_at_hand(names: Iterable[str]) -> None:
+    """Raises DatasetError for questions that will be missing: a name that means nothing, or a dataset of the Hub that
+    is not kept here while the Hub does not answer. Found out before any work, in seconds."""
+    reached = False
+    for name in names:
+        found = _on_hub(name)
+        if found is None or reached:
+            continue
+        reached = hub_reach.answers(found[0])
+        if not reached and hub_reach.kept(*found) is None:
+            raise hub_reach.away(*found)
+
+
+def needs_hub(name: str) -> bool:
+    """Whether a dataset of this name is read from the Hub."""
+    return _on_hub(name) is not None
 
 
 def hub_error(repo: str, config: str | None, split: str | None, error: Exception) -> DatasetError:
@@ -171,6 +190,52 @@ def hub_error(repo: str, config: str | None, split: str | None, error: Exception
 
 
 # ------------------------------------------------------------------------------------------------------------------
+
+
+def _on_hub(name: str) -> tuple[str, str | None] | None:
+    """Dataset and configuration on the Hub that a name means; None for what is on this machine or made here."""
+    if built_in := DATASETS.get(name):
+        is_local = not built_in.hub or local_file(built_in, built_in.test_split or built_in.split)
+        return None if is_local else (built_in.hub, built_in.config)
+    if name.startswith(gym.PREFIX) or _is_there(name):
+        return None
+    if not looks_like_hub_id(name):
+        raise _unknown(name)
+    return name, None
+
+
+def _is_there(name: str) -> bool:
+    """Whether a name is that of a file or folder that may be read."""
+    try:
+        path = Path(name).expanduser()
+        if reach.looks_like_path(name):
+            reach.check(path)
+        return path.exists()
+    except (OSError, ValueError, RuntimeError):  # not a path at all: too long, a null byte, the home of nobody
+        return False
+
+
+def _unknown(source: str) -> DatasetError:
+    return DatasetError(f"There is no dataset {source!r}. Give one of {', '.join(DATASETS)}, the path of a file that "
+                        "exists, or a Hugging Face id such as openai/gsm8k.")
+
+
+def _kept_rows(repo: str, config: str | None, split: str | None) -> Rows:
+    copy = hub_reach.kept(repo, config)
+    if copy is None:
+        raise hub_reach.away(repo, config)
+    splits = list(copy.info.splits)
+    split = split or next((s for s in SPLIT_ORDER if s in splits), splits[0])
+    try:
+        return _rows_of(repo, copy.as_streaming_dataset(split), split)
+    except ValueError as error:
+        raise hub_error(repo, config, split, error) from error
+
+
+def _rows_of(repo: str, stream: Any, split: str) -> Rows:
+    info = stream.info.splits or {}
+    total = info[split].num_examples if split in info else None
+    return Rows(_streamed(repo, stream), f"Hub dataset {repo}", total=total or None)
 
 
 def _prepared_rows(folder: Path) -> Rows:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
+from pipeline.dataset import hub_reach
 from pipeline.dataset.prepare import load_benchmark, mapping_of
 from pipeline.dataset.sources import DATASETS, hub_error, looks_like_hub_id, open_named, open_source
 from pipeline.errors import DatasetError
@@ -23,6 +24,7 @@ def hub(monkeypatch):
         asked.append((repo, config, split, revision, streaming))
         return Stream(served.get(repo, [{"question": "Why?", "answer": "It is.\n#### 7"}]))
 
+    monkeypatch.setattr(hub_reach, "answers", lambda repo, tries=1: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a, **k: ["test", "train"])
     monkeypatch.delenv("REASONING_STUDIO_DATA", raising=False)
