@@ -237,6 +237,9 @@ def test_a_built_in_name_stays_where_a_folder_or_file_of_that_name_lies_beside(
         (tmp_path / name).mkdir()
     for name in ("gsm8k", "math500"):
         (tmp_path / name).write_text("{}")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "math500.jsonl").write_text("{}")  # so that the start need not ask the Hub for it
+    monkeypatch.setenv("REASONING_STUDIO_DATA", str(tmp_path / "benchmarks"))
     monkeypatch.chdir(tmp_path)
     run_id = jobs.start(home, recipe(1, data={"source": "demo", "test_source": "gsm8k"},
                                      evaluate={"benchmarks": ["test", "math500", "./math500"]}))
