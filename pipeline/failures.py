@@ -11,6 +11,7 @@ from pipeline.errors import StudioError
 from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
 from pipeline.lighter import lighter
 from pipeline.recipe import Recipe
+from pipeline.resuming import Way
 
 OUT_OF_MEMORY = "memory"
 KILLED = "killed by the system (signal 9)"  # what the kernel does when memory is full
@@ -25,27 +26,33 @@ class Failure:
     kind: str = ""  # OUT_OF_MEMORY, where the app can propose a lighter recipe
 
 
-def explain(error: BaseException, recipe: Recipe, stage: str) -> Failure:
-    """The first rule that fits the error or one of its causes; otherwise its own words."""
-    chain = _chain(error)
+@dataclass(frozen=True)
+class Work:
+    """What failed: a stage of a recipe, and how a person goes on with it."""
+
+    recipe: Recipe
+    stage: str
+    way: Way
+
+    @property
+    def name(self) -> str:
+        """The stage in words."""
+        return STAGE_WORDS.get(self.stage, self.stage)
+
+
+def explain(error: BaseException, recipe: Recipe, stage: str, way: Way | None = None) -> Failure:
+    """The first rule that fits the error or one of its causes; otherwise its own words. `way`: with Resume, if it is
+    left out."""
+    chain, work = _chain(error), Work(recipe, stage, way or Way())
     for rule in RULES:
         for link in chain:
-            if found := rule(link, recipe, stage):
+            if found := rule(link, work):
                 return Failure(redact(found.reason), redact(found.remedy), found.kind)
     if isinstance(error, StudioError):
         return Failure(redact(str(error)), "")
     first = (str(error).strip().splitlines() or ["no message"])[0][:500]
-    return Failure(redact(f"{STAGE_WORDS.get(stage, stage)} ended with an unexpected error: "
-                          f"{type(error).__name__}: {first}"),
-                   f"The log shows where. {_again(stage)}".strip())
-
-
-def _again(stage: str) -> str:
-    if stage in ("sft", "grpo"):
-        return "Resume goes on from the last checkpoint."
-    if stage == "evaluate":
-        return "The answers so far are kept, and are not asked for again."
-    return "" if stage in ("dry_run", "ask") else "Resume begins this part again."
+    return Failure(redact(f"{work.name} ended with an unexpected error: {type(error).__name__}: {first}"),
+                   f"The log shows where. {work.way.words}".strip())
 
 
 STAGE_WORDS = {"prepare": "Preparing the data", "sft": "SFT", "merge_sft": "Merging after SFT", "grpo": "GRPO",
@@ -77,13 +84,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _gpu_memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _gpu_memory(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
     names = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
     if not names and not re.search(r"free memory on device.*less than desired", text, re.I):
         return None
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of GPU memory{_gpu_numbers(text)}.",
-                   _lower(recipe, stage), OUT_OF_MEMORY)
+    return Failure(f"{work.name} ran out of GPU memory{_gpu_numbers(text)}.",
+                   _lower(work), OUT_OF_MEMORY)
 
 
 def _gpu_numbers(text: str) -> str:
@@ -102,21 +109,25 @@ def _gpu_numbers(text: str) -> str:
     return f" (it asked for {wanted[1]} more{more})"
 
 
-def _no_cache(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _no_cache(error: BaseException, work: Work) -> Failure | None:
     """vLLM measures how much of the GPU was taken while it loaded, by whatever program, and counts it as its own."""
     if "No available memory for the cache blocks" not in str(error):
         return None
-    share = recipe.model.gpu_memory_share
+    share = work.recipe.model.gpu_memory_share
     larger = round(min(0.95, max(share * 1.5, share + 0.05)), 2)
-    return Failure(f"{STAGE_WORDS.get(stage, stage)}: vLLM found no room for the answers being sampled in its share of "
+    return Failure(f"{work.name}: vLLM found no room for the answers being sampled in its share of "
                    f"the GPU, {share:.0%}.",
-                   "If another program took memory of this GPU meanwhile, press Resume when it has ended. If nothing "
-                   f"else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}.")
+                   f"If another program took memory of this GPU meanwhile, {work.way.press} when it has ended. If "
+                   f"nothing else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}.")
 
 
-def _lower(recipe: Recipe, stage: str) -> str:
+def _lower(work: Work) -> str:
     """What to try: the proposal that one click starts, and what else helps."""
-    found = lighter(recipe, stage)
+    recipe, stage = work.recipe, work.stage
+    if stage == "evaluate" and not work.way.resumes:
+        return ("What helps: a precision of 8-bit or 4-bit, a smaller number for the longest answer, or nothing else "
+                f"that runs on this device; then {work.way.press}.")
+    found = lighter(recipe, stage) if work.way.resumes else None
     first = ""
     if found is not None:
         first = ("«Try again with less memory» on the Runs tab goes on from the last checkpoint with "
@@ -128,10 +139,12 @@ def _lower(recipe: Recipe, stage: str) -> str:
         ways.append(f"a sequence length below {recipe.model.max_length}")
     elif stage == "grpo":
         ways.append(f"answers shorter than {recipe.grpo.max_completion_tokens} tokens")
+    if not work.way.resumes:
+        return f"What helps: {', or '.join(ways)}."
     return f"{first}What else helps: duplicate the run and choose {', or '.join(ways)}."
 
 
-def _memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _memory(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
     killed = KILLED in text
     if not isinstance(error, MemoryError) and not killed and "DefaultCPUAllocator: can't allocate memory" not in text:
@@ -139,11 +152,11 @@ def _memory(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
     wanted = re.search(r"tried to allocate (\d+) bytes", text)
     size = (f" (it asked for {in_words(int(wanted[1]))} more)" if wanted else
             " and was ended by the system" if killed else "")
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} ran out of memory on this machine{size}.", _lower(recipe, stage),
+    return Failure(f"{work.name} ran out of memory on this machine{size}.", _lower(work),
                    OUT_OF_MEMORY)
 
 
-def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _cuda(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
     if "driver on your system is too old" in text or "CUDA driver version is insufficient" in text:
         return Failure("The NVIDIA driver of this machine is too old for the installed torch.",
@@ -154,28 +167,28 @@ def _cuda(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
                        "Run `pip install -r requirements-gpu.txt`, or train on the CPU with the bundled model.")
     if re.search(r"CUDA error|device-side assert|NCCL error|Xid", text):
         return Failure("The GPU reported an error: " + text.strip().splitlines()[0][:200],
-                       f"{_again(stage)} If it happens again at the same step, look into the log; an Xid in `dmesg` "
+                       f"{work.way.words} If it happens again at the same step, look into the log; an Xid in `dmesg` "
                        "points to the hardware.".strip())
     return None
 
 
-def _not_a_number(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _not_a_number(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
     if not re.search(r"probability tensor contains either .inf., .nan.|\b(loss|gradient|grad_norm|logits)\b.{0,40}"
                      r"\b(nan|inf|not finite)\b|\bnan\b.{0,20}\bloss\b", text, re.I):
         return None
-    rate = recipe.sft.learning_rate if stage == "sft" else recipe.grpo.learning_rate
-    norm = recipe.sft.max_grad_norm if stage == "sft" else recipe.grpo.max_grad_norm
-    return Failure(f"{STAGE_WORDS.get(stage, stage)} diverged: the model's numbers are no longer finite (NaN).",
+    step = work.recipe.sft if work.stage == "sft" else work.recipe.grpo
+    rate, norm = step.learning_rate, step.max_grad_norm
+    return Failure(f"{work.name} diverged: the model's numbers are no longer finite (NaN).",
                    f"Duplicate the run with a lower learning rate ({rate:g} → {rate / 4:g}) or a smaller largest "
                    f"gradient norm ({norm:g} → {norm / 2:g}).")
 
 
-def _disk(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _disk(error: BaseException, work: Work) -> Failure | None:
     if not is_disk_full(error):
         return None
     return Failure("The disk is full.", "Free some space (the Runs tab shows what each run uses, and can delete "
-                   "checkpoints), then press Resume.")
+                   f"checkpoints), then {work.way.press}.")
 
 
 FULL_DISK = re.compile(  # the last two are what torch.save says of it
@@ -202,13 +215,14 @@ def refusal(error: OSError) -> str:
             f"{f' ({error.filename})' if error.filename else ''}. Mend that, then try again.")
 
 
-def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
+def _model(error: BaseException, work: Work) -> Failure | None:
     if isinstance(error, StudioError):
         return None
-    source, text, kind = recipe.model.source, str(error), type(error).__name__
+    source, text, kind = work.recipe.model.source, str(error), type(error).__name__
     if kind == "GatedRepoError" or "gated repo" in text:
         return Failure(f"The model {source!r} is gated: its owner grants access person by person.",
-                       f"Ask for access on https://huggingface.co/{source}, run `hf auth login`, then press Resume.")
+                       f"Ask for access on https://huggingface.co/{source}, run `hf auth login`, then "
+                       f"{work.way.press}.")
     if kind == "RepositoryNotFoundError":
         return Failure(f"There is no model {source!r} on the Hub, or it is private and you are not logged in.",
                        "Check the spelling (owner/name), or run `hf auth login`.")
@@ -216,16 +230,16 @@ def _model(error: BaseException, recipe: Recipe, stage: str) -> Failure | None:
             r"We couldn't connect to|Name or service not known|Temporary failure in name resolution|"
             r"Max retries exceeded", text):
         return Failure(f"The Hub could not be reached while {source!r} was loaded.",
-                       "Check the network, then press Resume; or choose a model folder on this machine.")
+                       f"Check the network, then {work.way.press}; or choose a model folder on this machine.")
     if re.search(r"Unrecognized model|does not recognize this architecture|Unrecognized configuration class|"
                  r"no file named .*(safetensors|pytorch_model)|not supported for now", text):
         return Failure(f"The model {source!r} could not be loaded: {text.strip().splitlines()[0][:300]}",
                        "Choose a causal language model with weights in safetensors format.")
     if kind == "SafetensorError" or "Error while deserializing header" in text:
         return Failure(f"The weights of the model {source!r} are damaged or incomplete ({text.strip()[:200]}).",
-                       "Fetch or copy the model again, all of it, then press Resume.")
+                       f"Fetch or copy the model again, all of it, then {work.way.press}.")
     return None
 
 
-RULES: tuple[Callable[[BaseException, Recipe, str], Failure | None], ...] = (
+RULES: tuple[Callable[[BaseException, Work], Failure | None], ...] = (
     _no_cache, _gpu_memory, _memory, _cuda, _not_a_number, _disk, _model)

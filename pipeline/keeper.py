@@ -64,7 +64,7 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
         if deadline is not None and now > deadline:
             end_processes(mark, worker)
             run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
-                                 + way_on(folder))
+                                 + way_on(folder).words)
             break
         time.sleep(POLL_SECONDS)
     end_processes(mark, worker)

@@ -1,4 +1,7 @@
-"""What is kept of work that was cut off in a stage, and what Resume does then, in words."""
+"""What is kept of work that ended before it was done, and how a person goes on with it, in words: for what was stopped,
+cut off from outside, or failed."""
+
+from dataclasses import dataclass
 
 from pipeline.engines.checkpoints import checkpoint_step, complete_checkpoints
 from pipeline.errors import RunError
@@ -8,17 +11,31 @@ EVALUATE_AGAIN = ("The answers so far are kept: press Evaluate on the Compare ta
                   "only what is still open is asked.")
 
 
-def way_on(folder: RunFolder) -> str:
-    """A sentence on how to go on with what a run's worker was doing when it ended; empty where it is just asked anew.
+@dataclass(frozen=True)
+class Way:
+    """How to go on: what to press, within a sentence, and what happens then; no words where it is just asked anew."""
+
+    press: str = "press Resume"
+    words: str = ""
+    resumes: bool = True  # with Resume, and with what else the Runs tab offers for a run of its own
+
+
+ANEW = Way("try again", resumes=False)
+
+
+def way_on(folder: RunFolder) -> Way:
+    """How to go on with what a run's worker did last: its own work, or a job beside it, which Resume does not repeat.
     """
     status = RunReader(folder).status()
     job = status.get("job") or {}
-    if job.get("state") == "running":  # a job beside the run's own work, which Resume does not repeat
-        return EVALUATE_AGAIN if job.get("kind") == "evaluate" else ""
-    return resume_words(folder, status.get("stage") or "")
+    if job.get("state") == "running":
+        return Way("press Evaluate again", EVALUATE_AGAIN, False) if job.get("kind") == "evaluate" else ANEW
+    if status.get("kind") in ("dry_run", "sample", "ask"):
+        return ANEW
+    return Way(words=_resume_words(folder, status.get("stage") or ""))
 
 
-def resume_words(folder: RunFolder, stage: str) -> str:
+def _resume_words(folder: RunFolder, stage: str) -> str:
     """A sentence on Resume for a run whose work ended in `stage` (empty: before the first one)."""
     if stage in ("sft", "grpo"):
         usable = complete_checkpoints(folder.checkpoints(stage))

@@ -184,8 +184,8 @@ def _read_words(path: Path, alive: bool, stamp: tuple[Any, ...]) -> RunState:
         reason = _interrupted(status, common)
         if extra:  # the run itself is as it was; only the extra job was cut off
             return RunState(status.get("state", "stopped"), **common, reason=f"An extra job was cut off. {reason}",
-                            remedy=way_on(reader.folder))
-        return RunState("interrupted", **common, reason=reason, remedy=way_on(reader.folder))
+                            remedy=way_on(reader.folder).words)
+        return RunState("interrupted", **common, reason=reason, remedy=way_on(reader.folder).words)
     return RunState(written, **common, reason=own.get("reason", ""), remedy=own.get("remedy", ""),
                     failure=own.get("failure", ""))
 

@@ -24,9 +24,10 @@ from typing import Any
 
 from pipeline import devices, locks, run_queue
 from pipeline.disk import LowDisk
-from pipeline.errors import EngineError, RecipeError
+from pipeline.errors import EngineError, RecipeError, RunError
 from pipeline.failures import explain, is_disk_full, redact
 from pipeline.recipe import Recipe
+from pipeline.resuming import ANEW, Way, way_on
 from pipeline.run import Run, Stopped
 from pipeline.run_folder import STAGES, RunFolder, RunReader, RunWriter
 from pipeline.stages import STAGE_WORK, stage_work
@@ -73,7 +74,7 @@ class Worker:
 
     def work(self) -> int:
         """Do the stages; gives the exit code. Never raises."""
-        self._say("running", started=time.time(), pid=os.getpid(), devices=self.used_devices)
+        self._say("running", started=time.time(), pid=os.getpid(), devices=self.used_devices, kind=self.kind)
         self.watch.start()
         stage = ""
         try:
@@ -81,7 +82,7 @@ class Worker:
             for stage, wanted in wanted_stages(run.recipe, self.kind):
                 self._do_stage(run, stage, wanted)
         except Stopped:
-            return self._ended("stopped", self._stop_sentence(stage), stage=stage)
+            return self._ended("stopped", f"Stopped on request. {self._way().words}".strip(), stage=stage)
         except BaseException as error:  # also SystemExit from a library: the run must say how it ended
             return self._failed(error, stage)
         return self._ended("finished", "")
@@ -103,8 +104,12 @@ class Worker:
         self._surely(lambda: self.writer.set_stage(stage, state="finished", done=done, ended=time.time(),
                                                    seconds_left=0.0))
 
-    def _stop_sentence(self, stage: str) -> str:
-        return "Stopped on request. Resume goes on where it stopped."
+    def _way(self) -> Way:
+        """How a person goes on with this work."""
+        try:
+            return way_on(self.folder)
+        except RunError:  # the store cannot be read just now
+            return Way() if self.is_main else ANEW
 
     def _failed(self, error: BaseException, stage: str) -> int:
         print(redact("".join(traceback.format_exception(error))), flush=True)
@@ -112,12 +117,12 @@ class Worker:
             run_queue.put(self.home, self.folder.id, self.kind, self.request, first=True)
             return self._ended("waiting", "There is space on the disk again: it goes on.", stage=stage)
         if self.watch.stop.is_set() and is_disk_full(error):
-            return self._ended("stopped", "Stopped on request, but the disk was full: Resume goes on from the last "
-                               "complete checkpoint.", stage=stage)
+            return self._ended("stopped", f"Stopped on request, but the disk was full. {self._way().words}".strip(),
+                               stage=stage)
         try:
-            failure = explain(error, self.folder.recipe(), stage)
+            failure = explain(error, self.folder.recipe(), stage, self._way())
         except RecipeError:
-            failure = explain(error, Recipe(), stage)
+            failure = explain(error, Recipe(), stage, self._way())
         self._ended("failed", failure.reason, failure.remedy, stage, failure.kind)
         return EXIT_FAILED
 

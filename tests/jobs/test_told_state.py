@@ -1,5 +1,6 @@
 """What is told of a run that was cut off or waits for the disk, from records written by hand, without processes."""
 
+import errno
 import io
 from collections.abc import Iterator
 
@@ -8,6 +9,8 @@ from rich.console import Console
 from waiting import recipe
 
 from pipeline import follow, jobs, locks, run_queue
+from pipeline.failures import explain
+from pipeline.resuming import way_on
 from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
 from pipeline.run_state import RunState
 from pipeline.studio_home import StudioHome
@@ -72,6 +75,36 @@ def test_an_evaluation_asked_for_later_that_was_killed_says_how_it_goes_on(home:
     cut_off(written, "evaluate", state="finished", job={"kind": "evaluate", "state": "running"})
     now = jobs.state(home, written.id)
     assert now.state == "finished" and "press Evaluate on the Compare tab again" in now.remedy
+    full = explain(OSError(errno.ENOSPC, "No space left on device"), recipe(20), "evaluate", way_on(written))
+    assert full.remedy.endswith("then press Evaluate again.")
+    for error in (MemoryError(), RuntimeError("CUDA out of memory"), KeyError("odd")):
+        assert "Resume" not in (told := explain(error, recipe(20), "evaluate", way_on(written)).remedy), told
+        assert "Try again with less memory" not in told and "press Evaluate" in told
+
+
+@pytest.mark.parametrize("stage", ["prepare", "sft", "merge_sft", "grpo", "merge_grpo", "evaluate"])
+def test_a_failure_tells_the_same_way_on_as_a_run_that_was_cut_off_there(home: StudioHome, written: RunFolder,
+                                                                        stage: str) -> None:
+    """Also that GRPO begins again where it had no checkpoint yet, and from which step where it had one."""
+    for checkpoint in (None, 10):
+        if checkpoint is not None:
+            folder = written.checkpoints("grpo") / f"checkpoint-{checkpoint}"
+            folder.mkdir(parents=True)
+            (folder / "complete").touch()
+        cut_off(written, stage)
+        words = jobs.state(home, written.id).remedy
+        assert words and ("(step 10)" in words) == (stage == "grpo" and checkpoint == 10)
+        for error in (KeyError("odd"), RuntimeError("CUDA error: an illegal memory access was encountered")):
+            assert words in explain(error, recipe(20), stage, way_on(written)).remedy
+
+
+@pytest.mark.parametrize("kind", ["dry_run", "sample", "ask"])
+def test_what_is_just_asked_anew_names_no_resume(home: StudioHome, written: RunFolder, kind: str) -> None:
+    """The Rewards and Compare tabs have none. Neither when the work failed, nor when it was cut off."""
+    cut_off(written, "prepare", kind=kind)
+    assert jobs.state(home, written.id).remedy == ""
+    for error in (KeyError("odd"), RuntimeError("CUDA out of memory"), OSError(errno.ENOSPC, "No space left")):
+        assert "Resume" not in explain(error, recipe(20), "prepare", way_on(written)).remedy
 
 
 @pytest.fixture

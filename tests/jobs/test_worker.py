@@ -173,6 +173,23 @@ def test_files_in_the_run_folder_do_not_shadow_modules(home: StudioHome) -> None
     until(lambda: "'questions': 2" in (home.run(run_id).path / "evaluated").read_text())
 
 
+def test_an_evaluation_beside_the_run_that_is_stopped_says_to_press_evaluate(home: StudioHome) -> None:
+    """Not Resume, which a finished run has not; a run that is stopped in its own work is told which step it goes on
+    from, or that it begins again (the fake stages leave no checkpoint that counts)."""
+    run_id = jobs.start(home, recipe(2))
+    until_state(home, run_id, "finished")
+    jobs.submit(home, "evaluate", run_id, request={"questions": 3000})
+    until(lambda: jobs.state(home, run_id).alive and jobs.state(home, run_id).done)
+    jobs.stop(home, run_id)
+    job = until(lambda: (now := jobs.state(home, run_id).job) and now["state"] == "stopped" and now)
+    assert job["reason"].startswith("Stopped on request. The answers so far are kept: press Evaluate")
+    long = jobs.start(home, recipe(3000))
+    until(at_step(home, long, 2))
+    jobs.stop(home, long)
+    assert until_state(home, long, "stopped").reason == (
+        "Stopped on request. Resume begins GRPO again: it had no checkpoint yet.")
+
+
 def test_a_benchmark_waits_for_the_end_of_a_run_and_says_why_there_is_none(home: StudioHome) -> None:
     long = jobs.start(home, recipe(3000))
     with pytest.raises(SystemExit, match=f"Run {long} is not over after 0 s .*log.txt"):
