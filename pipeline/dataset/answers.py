@@ -17,6 +17,7 @@ RULE_NAMES = {
     "last_number": "the last number",
 }
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\w])(?!\.\d)")
+_WRITTEN = re.compile(r"(?<!\w)\d[\d.,]*\d(?!\w)|(?<!\w)\d(?!\w)")
 _THOUSANDS = re.compile(r"([-+]?)\$?(\d{1,3}(?:,\d{3})+)(\.\d+)?")
 _ANSWER_IS = re.compile(r"(?:final )?answer(?: is|:)\s*:?\s*(.+)", re.IGNORECASE)
 _SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
@@ -70,12 +71,15 @@ def tag_answer(text: str) -> str | None:
 
 def last_number(text: str) -> str | None:
     """The number in the sentence that names the answer, otherwise the last one of the text; no thousands commas."""
-    tail = text[-2000:]
-    named = _ANSWER_IS.findall(tail)
-    for part in [*named[-1:], tail]:
+    for part in _answer_parts(text):
         if numbers := _NUMBER.findall(part):
             return _tidy(numbers[-1].replace("−", "-"))
     return None
+
+
+def last_written(text: str) -> str | None:
+    """The digits, dots and commas where `last_number` looks for the last number, all of them: 1.234,5 and not 5."""
+    return next((found[-1] for part in _answer_parts(text) if (found := _WRITTEN.findall(part))), None)
 
 
 def column_answer(text: str) -> str | None:
@@ -101,6 +105,12 @@ def find_reference(rule: str, texts: Sequence[str | None]) -> tuple[str | None, 
             if found and len(found) <= MAX_REFERENCE and not is_missing(found):
                 return found, attempt
     return None, None
+
+
+def _answer_parts(text: str) -> list[str]:
+    """The sentence that names the answer, where there is one, and the end of the text."""
+    tail = text[-2000:]
+    return [*_ANSWER_IS.findall(tail)[-1:], tail]
 
 
 def _tidy(text: str) -> str | None:

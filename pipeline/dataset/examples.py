@@ -3,10 +3,11 @@
 import hashlib
 import re
 from collections.abc import Mapping as Row
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.dataset.answers import find_reference, text_of
+from pipeline.dataset.answers import find_reference, last_written, text_of
 from pipeline.dataset.mapping import Mapping, chat_of, response_of
 from pipeline.tags import TagScheme, is_well_formed, parse, tags_in, wrap
 
@@ -31,6 +32,7 @@ class Example:
     problem: str | None = None  # a key of report.REASONS: why there is no completion
     detail: str = ""  # the tags found, for the list of rows
     cleaned: bool = False  # calculator notes were taken out
+    written: str = ""  # the number of which the rule of the last number took the reference, where it is not the same
     turns: int = 1  # questions of the chat that the row holds; the first one is used
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -58,7 +60,8 @@ def make_example(number: int, row: Row[str, Any], mapping: Mapping, scheme: TagS
     cell = _cell(row.get(mapping.answer)) if mapping.answer else None
     trace, rest = split_trace(work) if work else (None, None)
     separate = mapping.answer != mapping.reasoning
-    reference, rule = find_reference(mapping.rule, [cell if separate else rest, work, cell])
+    texts = [cell if separate else rest, work, cell]
+    reference, rule = find_reference(mapping.rule, texts)
     if separate and mapping.rule == "column" and not cell:
         reference, rule = None, None  # an empty cell has no answer, whatever the worked solution shows
     answer = reference or (cell if separate else _answer_text(rest) if trace else None)
@@ -67,6 +70,7 @@ def make_example(number: int, row: Row[str, Any], mapping: Mapping, scheme: TagS
         reasoning, answer = _last_line(reasoning)
     example = Example(number, question, own_system or system, reasoning, reference, None, rule=rule,
                       subject=text_of(row.get(mapping.subject)) if mapping.subject else None,
+                      written=_written(reference, texts) if (rule or mapping.rule) == "last_number" else "",
                       turns=_turns(row, mapping))
     _complete(example, answer, scheme)
     return example
@@ -106,6 +110,12 @@ def _work(row: Row[str, Any], mapping: Mapping) -> str | None:
 
 def _cell(value: Any) -> str | None:
     return response_of(value) if chat_of(value) is not None else text_of(value)
+
+
+def _written(reference: str | None, texts: Sequence[str | None]) -> str:
+    """The number in the first text with one, as it is written; empty where the reference says the same."""
+    text = next((found for text in texts if text and (found := last_written(text))), "")
+    return "" if text.replace(",", "") == (reference or "").lstrip("+-") else text
 
 
 def _before_hash(text: str) -> str:

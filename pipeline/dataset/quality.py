@@ -11,6 +11,7 @@ from pipeline.dataset.duplicates import near_groups, shingles_of
 from pipeline.dataset.examples import Example, question_key
 from pipeline.dataset.leakage import all_benchmarks, leaks
 from pipeline.dataset.report import Lengths, PreparedReport, Rowlist
+from pipeline.dataset.separators import notice_separators
 from pipeline.dataset.split import PARTS, part_sizes, share_out
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep
@@ -69,6 +70,7 @@ def choose_and_split(data: DataStep, examples: list[Example], chat: ChatTokenize
                 report.drop("limit", examples[i].row, examples[i].question)
         usable = [i for i in usable if i in chosen]
     notice_rows([examples[i] for i in usable], report)
+    notice_separators([examples[i] for i in usable], report)
     describe_lengths([examples[i] for i in usable], report, max_length, max_completion_tokens)
     if not usable:
         return {part: [] for part in PARTS}
