@@ -24,7 +24,7 @@ NOTICED = {
     "disagrees": ("whose reasoning ends in another number than the answer",
                   "Often harmless (a unit, a later remark); look at a few."),
     "separators": ("whose answer has a dot or comma that may mean something else than it is read as",
-                   "A dot is read as the beginning of the decimals, a comma between three digits as thousands."),
+                   "A dot is read as the beginning of the decimals, a comma before three digits as thousands."),
     "tags": ("whose text already holds the tags", "They are used for GRPO alone."),
     "long_sft": ("too long for SFT", "They are used for GRPO alone."),
     "long_grpo": ("whose question leaves no room for the longest answer", "They are used for SFT alone."),
