@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline import held_out
+
 Unit = Literal["number", "share", "tokens", "seconds", "gib", "tiny"]
+CHANCE = "The whiskers at held-out points are 95 % intervals: how far chance alone goes."
 STAGE_TITLES = {"grpo": "GRPO", "sft": "SFT", "dry_run": "Dry run"}
 COLOURS = ("#4f46e5", "#c2570c", "#047857", "#be185d", "#0e7490", "#7c3aed", "#4d7c0f", "#b91c1c")
 COLOURS_DARK = ("#a5b4fc", "#fdba74", "#6ee7b7", "#f9a8d4", "#67e8f9", "#c4b5fd", "#bef264", "#fca5a5")
@@ -29,9 +32,10 @@ class Chart:
 
 
 CHARTS = (
-    Chart("reward", "Total reward", "Mean over the sampled answers of a step; the band is one standard deviation.",
+    Chart("reward", "Total reward",
+          f"Mean over the sampled answers of a step; the band is one standard deviation. {CHANCE}",
           (("reward/total", "training"), ("validation/reward/total", "held out")), spread="reward/std"),
-    Chart("accuracy", "Right answers", "Share of sampled answers that agree with the reference.",
+    Chart("accuracy", "Right answers", f"Share of sampled answers that agree with the reference. {CHANCE}",
           (("completion/exact_rate", "training"), ("validation/completion/exact_rate", "held out")), unit="share"),
     Chart("rewards", "Each reward", "Mean score of every reward function, before its weight.", prefix="reward_raw/"),
     Chart("failed", "Answers without a score", "Share of answers that a reward could not score; those are left out.",
@@ -79,10 +83,22 @@ def for_keys(keys: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 
 def _resolved(chart: Chart, stage: str, have: set[str]) -> dict[str, Any]:
-    series = [{"key": key, "label": label} for key, label in chart.series if key in have]
+    series = [{"key": key, "label": label, **_bounds(key, have)} for key, label in chart.series if key in have]
     if chart.prefix:
         series += [{"key": key, "label": key.removeprefix(chart.prefix)} for key in sorted(have)
                    if key.startswith(chart.prefix)]
     return {"id": f"{stage}.{chart.name}", "name": chart.name, "stage": stage, "title": chart.title,
             "help": chart.help, "unit": chart.unit, "stacked": chart.stacked, "series": series,
             "spread": chart.spread if chart.spread in have else ""}
+
+
+def _bounds(key: str, have: set[str]) -> dict[str, str]:
+    """The keys of the interval around a held-out series, in runs that have it."""
+    found = held_out.keys_of(key)
+    return {"low": found[0], "high": found[1]} if found and have.issuperset(found) else {}
+
+
+def keys_of(chart: Mapping[str, Any]) -> list[str]:
+    """Every metric key that one of the charts of `for_keys` draws."""
+    drawn = [s[name] for s in chart["series"] for name in ("key", "low", "high") if name in s]
+    return drawn + [key for key in [chart["spread"]] if key]

@@ -60,8 +60,7 @@ def csv_of_chart(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     chart = next((c for c in charts.for_keys(live_data.metric_keys(reader)) if c["id"] == asked["chart"]), None)
     if chart is None:
         return {"error": "This run has no values for that chart."}
-    keys = [s["key"] for s in chart["series"]] + [k for k in [chart["spread"]] if k]
-    return {"csv": live_data.to_csv(reader, chart["stage"], keys)}
+    return {"csv": live_data.to_csv(reader, chart["stage"], charts.keys_of(chart))}
 
 
 def search_log(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:

@@ -110,8 +110,7 @@ def _card_data(home: StudioHome, states: dict[str, _RunNow], card: list[Any]) ->
     anew = epoch != attempt or row_id < 0 or now.newest < row_id or stride < 1 or wanted % stride
     start = 0 if anew else from_step - from_step % wanted
     chart = now.charts.get(chart_id)
-    keys = [s["key"] for s in chart["series"]] + [k for k in [chart["spread"]] if k] if chart else []
-    found = live_data.series(now.reader, stage, keys, start, wanted)
+    found = live_data.series(now.reader, stage, charts.keys_of(chart) if chart else [], start, wanted)
     return {"chart": chart_id, "run": run_id, "from": start,
             "cursor": [attempt, wanted, max(0, last - last % wanted - wanted), now.newest],  # one full bucket again
             "series": {key: _points(s, wanted) for key, s in found.items()}}

@@ -83,7 +83,7 @@ export class Card {
     const runs = this.board.shownRuns().filter(run => this.data.has(run));
     const colours = this.board.colours();
     const traces = runs.flatMap((run, r) => this.spec.series.flatMap((s, i) =>
-      this.traces(run, s.key, i, colours[i % colours.length], DASHES[r % DASHES.length], r)));
+      this.traces(run, s, i, colours[i % colours.length], DASHES[r % DASHES.length], r)));
     if (this.spec.spread && runs.length === 1 && !this.board.smoothing) traces.unshift(...this.spread(runs[0], colours[0]));
     window.Plotly.react(this.plot, traces, this.layout(), { displayModeBar: false, responsive: false, doubleClick: "reset" });
     if (this.resized && this.drawn) window.Plotly.Plots.resize(this.plot);
@@ -93,8 +93,8 @@ export class Card {
     this.readout();
   }
 
-  traces(run, key, i, colour, dash, r) {
-    const points = this.of(run, key);
+  traces(run, spec, i, colour, dash, r) {
+    const points = this.of(run, spec.key);
     if (!points || !points[0].length) return [];
     const [x, y, low, high] = points, smoothing = this.board.smoothing;
     const base = { mode: x.length === 1 ? "markers" : "lines", hoverinfo: "none", connectgaps: true };
@@ -103,8 +103,24 @@ export class Card {
     if (low && !smoothing) made.push({ ...base, x: [...x, ...x.slice().reverse()], y: [...high, ...low.slice().reverse()],
       fill: "toself", fillcolor: colour + "2e", line: { width: 0 }, mode: "lines" });
     if (smoothing) made.push({ ...base, x, y, opacity: 0.25, line: { color: colour, width: 1, dash } });
-    made.push({ ...base, x, y: smoothing ? smoothed(x, y, smoothing) : y, line: { color: colour, width: 2, dash }, marker: { color: colour } });
+    made.push({ ...base, x, y: smoothing ? smoothed(x, y, smoothing) : y, line: { color: colour, width: 2, dash }, marker: { color: colour },
+      ...(smoothing ? {} : this.whiskers(run, spec, x, y, colour)) });
     return made;
+  }
+
+  range(run, spec, step) {  // the interval around a held-out point: [low, high], or nothing
+    const found = [spec.low, spec.high].map(key => {
+      const points = key && this.of(run, key), at = points ? points[0].indexOf(step) : -1;
+      return at < 0 ? null : points[1][at];
+    });
+    return found.includes(null) ? null : found;
+  }
+
+  whiskers(run, spec, x, y, colour) {
+    const ranges = spec.low ? x.map(step => this.range(run, spec, step)) : [];
+    if (!ranges.some(Boolean)) return {};
+    return { mode: "lines+markers", error_y: { type: "data", symmetric: false, color: colour, thickness: 1, width: 3,
+      array: ranges.map((r, i) => r ? r[1] - y[i] : 0), arrayminus: ranges.map((r, i) => r ? y[i] - r[0] : 0) } };
   }
 
   spread(run, colour) {
@@ -127,7 +143,7 @@ export class Card {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: this.board.live.run + (this.log ? "log" : ""),
       xaxis: { ...axis, showgrid: false, rangemode: "normal", nticks: 6 },
       yaxis: { ...axis, type: this.log ? "log" : "linear", nticks: 5, fixedrange: false,
-        tickformat: unit === "share" ? ".0%" : unit === "tiny" ? ".2~e" : unit === "tokens" ? ",.4~r" : null, exponentformat: "e",
+        tickformat: unit === "share" ? ".2~%" : unit === "tiny" ? ".2~e" : unit === "tokens" ? ",.4~r" : null, exponentformat: "e",
         rangemode: ["seconds", "gib", "tokens"].includes(unit) && !this.log ? "tozero" : "normal" },
       shapes: this.shapes(ink),
     };
@@ -207,7 +223,9 @@ export class Card {
     this.spec.series.forEach((s, i) => {
       const points = this.of(this.board.live.run, s.key);
       const at = points ? (cursor === null ? points[0].length - 1 : indexNear(points[0], cursor)) : -1;
-      const value = at >= 0 ? shown(points[1][at], this.spec.unit) : "–";
+      const range = at >= 0 && this.range(this.board.live.run, s, points[0][at]);
+      const value = (at >= 0 ? shown(points[1][at], this.spec.unit) : "–")
+        + (range ? ` (${range.map(v => shown(v, this.spec.unit)).join(" to ")})` : "");
       const cell = this.legend.children[i]?.querySelector("b");
       if (cell && cell.textContent !== value) cell.textContent = value;
       words.push(`${s.label} ${value}`);

@@ -17,7 +17,7 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object, wait_for_everyone
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipeline import tags
+from pipeline import held_out, tags
 from pipeline.engines.checkpoints import mark_complete, prune
 from pipeline.engines.gpu_use import GpuUse
 from pipeline.errors import EngineError
@@ -221,7 +221,8 @@ class Watch(TrainerCallback):
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.is_main and isinstance(self.trainer, RecordGroups) and (groups := self.trainer.take_held_out()):
             found = summarise(groups, self.trainer._rewards.weights, self.trainer._scheme)
-            self.run.metrics(state.global_step, {f"validation/{k}": v for k, v in found.items()})
+            measured = {held_out.MEASURED + key: value for key, value in found.items()}
+            self.run.metrics(state.global_step, measured | held_out.bounds(groups, self.trainer._scheme))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.processes > 1:  # each rank has a file of its own in the checkpoint

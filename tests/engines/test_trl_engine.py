@@ -74,7 +74,8 @@ def test_grpo_records_every_group_with_rewards_and_advantages(make_run):
             assert all(c["total"] == pytest.approx(sum(c["rewards"].values())) for c in completions)
     keys = {row["key"] for row in reader.metrics()}
     assert {"policy/kl", "policy/entropy", "optim/lr", "time/step_seconds", "time/generate_seconds",
-            "throughput/generated", "throughput/learnt", "validation/reward/total"} <= keys
+            "throughput/generated", "throughput/learnt", "validation/reward/total",
+            "validation_low/reward/total", "validation_high/completion/format_rate"} <= keys
     assert run.writer.failed_writes == 0
     rows = {(row["key"], row["step"]): row["value"] for row in reader.metrics()}
     for step in (1, 2, 3, 4):  # after step 2 the validation part is answered too: that is no part of step 3
