@@ -32,7 +32,10 @@ def way_on(folder: RunFolder) -> Way:
         return Way("press Evaluate again", EVALUATE_AGAIN, False) if job.get("kind") == "evaluate" else ANEW
     if status.get("kind") in ("dry_run", "sample", "ask"):
         return ANEW
-    return Way(words=_resume_words(folder, status.get("stage") or ""))
+    stage = status.get("stage") or ""
+    if any(row["name"] == stage and row["state"] == "finished" for row in RunReader(folder).stages()):
+        return Way(words="Resume goes on with the next part.")  # it ended between two
+    return Way(words=_resume_words(folder, stage))
 
 
 def _resume_words(folder: RunFolder, stage: str) -> str:

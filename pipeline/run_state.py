@@ -142,7 +142,7 @@ def _living(home: StudioHome, folder: RunFolder, words: RunState) -> RunState:
     reason = "Its process lives, but has given no sign of life for a minute." if silent else ""
     if full := LowDisk(folder.path).problem():
         return replace(words, reason=full, paused=True, seconds_left=None)
-    return replace(words, reason=reason)
+    return replace(words, reason=reason, seconds_left=None if silent else words.seconds_left)
 
 
 def _called(home: StudioHome, run_id: str) -> str:

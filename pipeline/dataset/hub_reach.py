@@ -6,6 +6,7 @@ to the address that `datasets` asks first; nothing is downloaded.
 
 import logging
 import os
+import re
 import threading
 import time
 from typing import Any
@@ -15,6 +16,8 @@ from pipeline.errors import DatasetError
 ANSWER_SECONDS = 5.0  # for one try
 AGAIN_SECONDS = 2.0
 PATIENCE = 3  # tries of what has begun: a network that is away for a moment must not end a run
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -37,8 +40,9 @@ def answers(repo: str, tries: int = 1) -> bool:
     return False
 
 
-def kept(repo: str, config: str | None) -> Any:
-    """The copy that `datasets.load_dataset` once left on this machine, to be streamed; None where there is none."""
+def kept(repo: str, config: str | None, revision: str | None = None) -> Any:
+    """The copy that `datasets.load_dataset` once left on this machine, to be streamed; None where there is none, or
+    only one of another commit than asked for. Its `hash` is the commit."""
     os.environ.setdefault("USE_TORCH", "0")  # read when `datasets` is imported; the app never imports torch
     import datasets
     from datasets.packaged_modules.cache.cache import Cache
@@ -48,20 +52,29 @@ def kept(repo: str, config: str | None) -> Any:
         copy = Cache(repo_id=repo, dataset_name=repo.split("/")[-1], config_name=config, version="auto", hash="auto")
     except (ValueError, OSError, KeyError):  # KeyError: a copy that was cut off while it was written
         return None
-    return copy if copy.info.splits else None
+    other = revision is not None and COMMIT.fullmatch(revision) and not str(copy.hash).startswith(revision)
+    return copy if copy.info.splits and not other else None
 
 
-def away(repo: str, config: str | None) -> DatasetError:
+def away(repo: str, config: str | None, revision: str | None = None) -> DatasetError:
     """What to say of a dataset that is neither here nor to be had, and what to do."""
     why, first = (("the Hub is switched off (HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is set)", "Switch it on")
                   if is_offline() else ("the Hugging Face Hub cannot be reached", "Check the network"))
-    named = ", ".join(repr(name) for name in (repo, config) if name)
-    return DatasetError(f"The dataset {repo!r} is not kept on this machine, and {why}. {first}; or upload a file, or "
-                        "give the path of one. To keep the dataset here for times without a network, give this command "
-                        f'once while online: python -c "import datasets; datasets.load_dataset({named})"')
+    which = f"{repo!r}, revision {revision!r}," if revision else repr(repo)
+    return DatasetError(f"The dataset {which} is not kept on this machine, and {why}. {first}; or choose another, "
+                        f"upload a file, or give the path of one.{_way_to_keep(repo, config, revision)}")
 
 
 # ------------------------------------------------------------------------------------------------------------------
+
+
+def _way_to_keep(repo: str, config: str | None, revision: str | None) -> str:
+    """The command that leaves a copy here; none for names that a shell would read as more than names."""
+    if not all(PLAIN.fullmatch(name) for name in (repo, config, revision) if name):
+        return ""
+    named = [f"'{name}'" for name in (repo, config) if name] + ([f"revision='{revision}'"] if revision else [])
+    return (" To keep the dataset here for times without a network, give this command once while online: "
+            f'python -c "import datasets; datasets.load_dataset({", ".join(named)})"')
 
 
 def _answers_once(repo: str) -> bool:

@@ -130,7 +130,7 @@ def hub_rows(repo: str, config: str | None, split: str | None, revision: str | N
     Where the Hub does not answer, those of the copy on this machine, if there is one.
     """
     if not hub_reach.answers(repo, hub_reach.PATIENCE):
-        return _kept_rows(repo, config, split)
+        return _kept_rows(repo, config, split, revision)
     os.environ.setdefault("USE_TORCH", "0")  # read when `datasets` is imported; the app never imports torch
     import datasets
 
@@ -220,14 +220,16 @@ def _unknown(source: str) -> DatasetError:
                         "exists, or a Hugging Face id such as openai/gsm8k.")
 
 
-def _kept_rows(repo: str, config: str | None, split: str | None) -> Rows:
-    copy = hub_reach.kept(repo, config)
+def _kept_rows(repo: str, config: str | None, split: str | None, revision: str | None) -> Rows:
+    copy = hub_reach.kept(repo, config, revision)
     if copy is None:
-        raise hub_reach.away(repo, config)
+        raise hub_reach.away(repo, config, revision)
     splits = list(copy.info.splits)
     split = split or next((s for s in SPLIT_ORDER if s in splits), splits[0])
     try:
-        return _rows_of(repo, copy.as_streaming_dataset(split), split)
+        rows = _rows_of(repo, copy.as_streaming_dataset(split), split)
+        rows.notes.append(f"The Hub does not answer: these rows are of the copy on this machine, commit {copy.hash}.")
+        return rows
     except ValueError as error:
         raise hub_error(repo, config, split, error) from error
 

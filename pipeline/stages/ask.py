@@ -19,6 +19,7 @@ from pipeline.errors import StudioError
 from pipeline.evaluation import Contender, EvaluationRequest, contenders
 from pipeline.run import Run
 from pipeline.tags import scheme_of, system_prompt
+from pipeline.working_time import CLOCK
 
 IDLE_SECONDS = 120.0
 POLL_SECONDS = 0.2
@@ -92,11 +93,11 @@ def _write(run: Run, question: box.Question, name: str, generator: TransformersG
     import torch
     from transformers import StoppingCriteriaList
 
-    started, written = time.monotonic(), list[int]()
+    started, written = CLOCK.seconds(), list[int]()
 
     def publish() -> None:
         so_far.texts[name] = generator.tokenizer.decode(written, skip_special_tokens=True)
-        so_far.tokens[name], so_far.seconds[name] = len(written), time.monotonic() - started
+        so_far.tokens[name], so_far.seconds[name] = len(written), CLOCK.seconds() - started
         box.save(run.folder, question.id, so_far)
 
     def halt(input_ids: Any, scores: Any, **_: Any) -> Any:

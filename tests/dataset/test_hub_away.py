@@ -19,7 +19,7 @@ from pipeline.evaluation import EvaluationRequest, asks_hub
 from pipeline.recipe import Recipe
 from pipeline.stage_process import environment_for
 from pipeline.studio_home import StudioHome
-from tests.dataset.hub_stand_in import environment, serve
+from tests.dataset.hub_stand_in import COMMIT, environment, serve
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROWS = "".join(json.dumps({"question": f"What is {i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(30)).encode()
@@ -76,14 +76,24 @@ def test_a_name_that_means_nothing_is_told_when_start_is_pressed(home, name):
         jobs.start(home, recipe(name))
 
 
+@pytest.mark.parametrize("name", ["me/$(touch x)", "me/a`b`", "me/a' + 'b", 'me/a"b', "me/a;b", "-o/me"])
+def test_no_command_is_given_for_a_name_that_a_shell_would_take_apart(name):
+    """Recipes are passed on: what a message says to paste must not be somebody else's command."""
+    with pytest.raises(DatasetError) as told:
+        check_at_hand([name])
+    assert "python -c" not in str(told.value) and "upload a file" in str(told.value)
+
+
 RUN = """
 import json, sys, time
 from pipeline.dataset import hub_reach
 from pipeline.dataset.prepare import load_benchmark
-from pipeline.dataset.sources import check_at_hand
+from pipeline.dataset.sources import check_at_hand, open_named
 hub_reach.AGAIN_SECONDS = 0.1
+commit = sys.argv[1]
 for name in ("me/sums", "openai/gsm8k"):
-    for work in (lambda: check_at_hand([name]), lambda: len(load_benchmark(name))):
+    for work in (lambda: check_at_hand([name]), lambda: len(load_benchmark(name)),
+                 lambda: open_named(name, revision=commit).notes, lambda: open_named(name, revision="abcdef0123")):
         began = time.monotonic()
         try:
             found = work()
@@ -94,8 +104,8 @@ for name in ("me/sums", "openai/gsm8k"):
 
 
 def python(code: str, variables: dict[str, str]) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, cwd=PROJECT,
-                          env=os.environ | variables)
+    done = subprocess.run([sys.executable, "-c", code, COMMIT], capture_output=True, text=True, timeout=200,
+                          cwd=PROJECT, env=os.environ | variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -116,9 +126,12 @@ def test_without_a_network_the_kept_copy_is_read_and_the_other_is_told_within_se
     out = python(RUN, environment(f"http://127.0.0.1:{port}", folder))
     results = [json.loads(line) for line in out.splitlines()]
     assert [found for found, _ in results[:2]] == [None, 5]
-    for found, _ in results[2:]:
+    assert results[2][0] == [f"The Hub does not answer: these rows are of the copy on this machine, commit {COMMIT}."]
+    assert "'me/sums', revision 'abcdef0123', is not kept" in results[3][0]  # no other commit in its place
+    assert results[3][0].endswith("load_dataset('me/sums', revision='abcdef0123')\"")
+    for found, _ in results[4:6]:
         assert found.startswith("DatasetError: The dataset 'openai/gsm8k' is not kept on this machine, and the Hugging "
-                                "Face Hub cannot be reached. Check the network; or upload a file")
+                                "Face Hub cannot be reached. Check the network; or choose another, upload a file")
     assert all(seconds < 10 for _, seconds in results), results
 
 

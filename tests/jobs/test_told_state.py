@@ -2,6 +2,7 @@
 
 import errno
 import io
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -67,6 +68,28 @@ def test_a_run_killed_in_another_stage_says_what_is_done_again(home: StudioHome,
             if whole:
                 (folder / "complete").touch()
     assert jobs.state(home, written.id).remedy.startswith(remedy)
+
+
+def test_a_run_that_ended_between_two_parts_goes_on_with_the_next(home: StudioHome, written: RunFolder) -> None:
+    """A stop that is heard before GRPO begins: the merge before it is finished, and is not done again."""
+    cut_off(written, "merge_sft")
+    writer = RunWriter(written)
+    writer.set_stage("merge_sft", state="finished", done=1, total=1)
+    writer.close()
+    assert jobs.state(home, written.id).remedy == "Resume goes on with the next part."
+
+
+def test_a_process_that_is_held_up_promises_no_time(home: StudioHome, written: RunFolder) -> None:
+    """Its last sign of life is two minutes old: what was left then is not what is left now."""
+    for age, left in ((1, 120.0), (120, None)):
+        cut_off(written, "grpo", heartbeat=time.time() - age)
+        writer = RunWriter(written)
+        writer.set_stage("grpo", done=3, total=20, unit="steps", seconds_left=120.0)
+        writer.close()
+        assert locks.is_held(written.lock) or locks.take(written.lock)
+        now = jobs.state(home, written.id)
+        assert now.seconds_left == left and ("no sign of life" in now.reason) == (left is None)
+        assert ("about 2 min left" in now.words) == (left is not None)
 
 
 def test_an_evaluation_asked_for_later_that_was_killed_says_how_it_goes_on(home: StudioHome,
