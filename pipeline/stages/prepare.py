@@ -19,6 +19,8 @@ def prepare(run: Run) -> None:
         raise Stopped
     run.event("info", f"Data: {report.rows_in:,} rows read, {report.kept:,} kept; " + ", ".join(
         f"{count:,} for {part}" for part, count in report.parts.items()) + ".")
+    for words in report.warnings:  # for whoever did not check the data first
+        run.event("warning", words)
     if run.recipe.sft.enabled and not report.parts.get("sft"):
         raise DatasetError("No row is left for SFT: raise its share of the split, or switch SFT off.")
     if run.recipe.grpo.enabled and not report.parts.get("grpo"):

@@ -10,7 +10,11 @@ from pipeline.dataset.examples import make_example
 from pipeline.dataset.mapping import Mapping
 from pipeline.dataset.report import PreparedReport
 from pipeline.dataset.separators import notice_separators
+from pipeline.recipe import Recipe
 from pipeline.rewards.answers import same_answer
+from pipeline.run import Run
+from pipeline.run_folder import RunFolder, RunReader, RunWriter
+from pipeline.stages.prepare import prepare
 from pipeline.tags import SCHEMES
 from reasoning_ui.data_html import report_html
 
@@ -88,6 +92,21 @@ def test_the_rule_of_the_last_number_says_that_it_took_only_a_part():
     report = report_of(["Das macht 1.234,5 Euro.", "Es sind 3 zu 1.234.567", "Also 12."], rule="last_number")
     assert rows_of(report) == {1: "1.234,5 is read as 5", 2: "1.234.567 is read as 3"}
     assert report_of(["It costs $1,234.50.", "So 12,000 of 3/4", "That is -5."], rule="last_number").warnings == []
+
+
+def test_the_question_is_told_when_a_run_prepares_data_that_nobody_checked(tmp_path: Path):
+    """In the run's events, which the terminal shows, and its log, which Live shows."""
+    file = tmp_path / "prices.jsonl"
+    file.write_text("".join(json.dumps({"question": f"What does house number {i} cost?", "answer": f"{i}.500"}) + "\n"
+                            for i in range(1, 31)), encoding="utf-8")
+    recipe = Recipe.parse({"data": {"source": str(file)}, "sft": {"enabled": False}})
+    folder = RunFolder(tmp_path / "a-run")
+    folder.path.mkdir()
+    writer = RunWriter(folder)
+    prepare(Run(folder, recipe, writer))
+    writer.close()
+    told = [event["text"] for event in RunReader(folder).events() if event["level"] == "warning"]
+    assert any(words.startswith("Are 30 answers written with a dot between thousands") for words in told), told
 
 
 def test_the_question_is_in_the_report_of_a_file_and_its_rows_can_be_opened(tmp_path: Path, capsys):
