@@ -22,7 +22,7 @@ from pipeline.run_folder import RunFolder, RunReader
 from pipeline.run_state import OVER
 from pipeline.studio_home import StudioHome
 
-KEPT = ("time/", "reward/", "completion/", "sft/", "gpu/", "validation/", "policy/")
+KEPT = ("time/", "reward/", "completion/", "sft/", "gpu/", "validation", "policy/")
 
 
 def main() -> None:
