@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import locks
+from pipeline import held_out, locks
 from pipeline.disk import folder_bytes
 from pipeline.engines.checkpoints import checkpoint_step, complete_checkpoints
 from pipeline.errors import RunError
@@ -15,7 +15,8 @@ HELD_OUT = ("validation/reward/total", "validation/completion/exact_rate")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A usable checkpoint of a stage. `best` marks the highest held-out reward among those kept."""
+    """A usable checkpoint of a stage. `best` marks the highest held-out reward among those kept; `between` is the 95 %
+    interval of that reward, where it was recorded; the best is `certain` where no other kept one lies in it."""
 
     stage: str
     step: int
@@ -23,19 +24,23 @@ class Checkpoint:
     size: int
     held_out: float | None = None
     best: bool = False
+    between: tuple[float, float] | None = None
+    certain: bool = True
 
 
 def checkpoints(folder: RunFolder) -> list[Checkpoint]:
     """The usable checkpoints, oldest first; the best by held-out reward is marked, where it was measured."""
     found = []
     for stage in ("sft", "grpo"):
-        scores = _held_out(folder, stage)
+        scores, intervals = _held_out(folder, stage)
         paths = complete_checkpoints(folder.checkpoints(stage))
-        known = [scores[checkpoint_step(path)] for path in paths if checkpoint_step(path) in scores]
+        known = sorted(scores[checkpoint_step(path)] for path in paths if checkpoint_step(path) in scores)
         for path in paths:
-            score = scores.get(checkpoint_step(path))
-            found.append(Checkpoint(stage, checkpoint_step(path), path, folder_bytes(path), score,
-                                    score is not None and score == max(known)))
+            step = checkpoint_step(path)
+            score, between = scores.get(step), intervals.get(step)
+            best = score is not None and score == known[-1]
+            certain = not best or between is None or len(known) < 2 or known[-2] < between[0]
+            found.append(Checkpoint(stage, step, path, folder_bytes(path), score, best, between, certain))
     return found
 
 
@@ -68,10 +73,16 @@ def prune(folder: RunFolder) -> tuple[int, int]:
     return count, freed
 
 
-def _held_out(folder: RunFolder, stage: str) -> dict[int, float]:
+def _held_out(folder: RunFolder, stage: str) -> tuple[dict[int, float], dict[int, tuple[float, float]]]:
+    """Step -> held-out reward (or right answers, without any), and step -> its 95 % interval."""
     reader = RunReader(folder)
+
+    def by_step(key: str) -> dict[int, float]:
+        return {row["step"]: row["value"] for row in reader.metric(key)
+                if row["stage"] == stage and row["value"] is not None}
+
     for key in HELD_OUT:
-        rows = [row for row in reader.metric(key) if row["stage"] == stage and row["value"] is not None]
-        if rows:
-            return {row["step"]: row["value"] for row in rows}
-    return {}
+        if values := by_step(key):
+            low, high = (by_step(bound) for bound in held_out.keys_of(key))
+            return values, {step: (low[step], high[step]) for step in low.keys() & high.keys()}
+    return {}, {}

@@ -138,13 +138,17 @@ def _stages(rows: list[dict[str, Any]]) -> str:
             f'<th>Attempts</th></tr></thead><tbody>{"".join(cells)}</tbody></table>')
 
 
+BEST = {True: " <b>(best)</b>", False: " <b>(highest, by less than chance may do)</b>"}
+
+
 def _disk(folder: RunFolder) -> str:
     use = run_disk.use(folder)
     parts = ", ".join(f"{name} {in_words(size)}" for name, size in use.items() if name != "all" and size)
     found = run_disk.checkpoints(folder)
     kept = "".join(f"<li>{escape(c.stage)}, step {c.step:,}: {in_words(c.size)}"
                    + (f", held-out reward {c.held_out:.3g}" if c.held_out is not None else "")
-                   + (" <b>(best)</b>" if c.best else "") + "</li>" for c in found)
+                   + (f" ({c.between[0]:.3g} to {c.between[1]:.3g})" if c.between else "")
+                   + (BEST[c.certain] if c.best else "") + "</li>" for c in found)
     list_ = f"<ul>{kept}</ul>" if kept else ""
     return f"<p><b>{in_words(use['all'])}</b> on disk ({escape(parts)}).</p>{list_}"
 
