@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|steps|limits|follows|text|once|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -16,6 +16,21 @@ if wanted pipeline; then # SFT → merge → GRPO → merge → evaluation on bo
     $PYTHON -m benchmarks.gpu_pipeline --engine $engine --model "$MODEL" --train "$TRAIN" --test "$TEST" \
       --stop-after 5 --home "$WORK/$engine" --out "$OUT/gpu-$engine.json" || failed=1
   done
+fi
+if wanted learning; then # the recipe for GSM8K with three seeds: GRPO against SFT on the test
+  for seed in 1 2 3; do
+    $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --seed $seed \
+      --samples 4 --home "$WORK/seed-$seed" --out "$OUT/gpu-learning-short-$seed.json" || failed=1
+  done
+  $PYTHON -m benchmarks.seeds "$OUT"/gpu-learning-short-*.json || failed=1
+fi
+if wanted reward; then # from one SFT model: seconds of learning until a validation reward, all at once and 8 at a time
+  GRPO=(-m benchmarks.gpu_pipeline --engine trl --train "$TRAIN" --test "$TEST" --questions -1 --steps 32 --eval-every 4)
+  $PYTHON "${GRPO[@]}" --model "$MODEL" --batch 64 --accumulation 1 --home "$WORK/at-once" \
+    --out "$OUT/gpu-reward-at-once.json" || failed=1
+  $PYTHON "${GRPO[@]}" --model "$(echo "$WORK"/at-once/runs/*/models/sft)" --sft-rows 0 --batch 8 --accumulation 8 \
+    --home "$WORK/by-eight" --out "$OUT/gpu-reward-by-eight.json" || failed=1
+  $PYTHON -m benchmarks.seconds_to_reward "$OUT"/gpu-reward-{at-once,by-eight}.json || failed=1
 fi
 if wanted steps; then # ours against the plain script, in turns
   for path in trl-vllm unsloth trl-transformers; do
