@@ -39,13 +39,15 @@ OPEN_ROW = """element.addEventListener('click', event => {
   trigger('select', {row: Number(row.dataset.row)});
   document.getElementById('preview-controls').scrollIntoView({block: 'start'});
 });"""
-BEGIN = "(...given) => { window.checkStopped = false; return given; }"
+BEGIN = """(data, ...given) => {
+  window.checkStopped = false;
+  return [window.dataEdits.withTyped(data), ...given];
+}"""
 NEWS = "news => window.checkStopped ? undefined : news"  # what was on its way when Stop was pressed says nothing new
 STOP = """() => {
   window.checkStopped = true;
   return [STOPPED, {visible: false, __type__: "update"}];
 }""".replace("STOPPED", json.dumps(note("The check was stopped.")))
-PARTS = tuple(Split.model_fields)
 INTRO = """### 5. Check and share out
 All rows are read, checked, counted in tokens and shared out into four parts. Numbers below 1 are shares of the usable
 rows, from 1 on they are counts. No question, in whatever wording, is in two parts.
@@ -60,14 +62,14 @@ class CheckSection:
         gr.Markdown(INTRO)
         with gr.Row(elem_id="data-split"):
             self.split = [gr.Number(field.default, label=field.title, info=field.description, minimum=0, step=0.05,
-                                    elem_id=f"split-{name}", elem_classes=drafts.KEEP, min_width=140)
+                                    elem_id=f"split-{name}", elem_classes=drafts.KEEP, interactive=True, min_width=140)
                           for name, field in Split.model_fields.items()]
         self.longest = gr.Textbox(label="Longest solution for GRPO (tokens, optional)", placeholder="all",
                                   info=DataStep.model_fields["grpo_longest"].description, elem_id="grpo-longest",
                                   elem_classes=drafts.KEEP, max_length=7)
         self.test = gr.Textbox(label="Separate test data (optional)", placeholder="gsm8k, a file, or owner/name",
                                info=DataStep.model_fields["test_source"].description, elem_id="test-source",
-                               elem_classes=drafts.KEEP)
+                               elem_classes=drafts.KEEP, interactive=True)
         with gr.Row():
             self.run = gr.Button("Check all rows", variant="primary", elem_id="check-data")
             self.stop = gr.Button("Stop", visible=False, elem_id="check-stop")
@@ -93,10 +95,9 @@ class CheckSection:
         gr.on([self.longest.blur, self.longest.submit], guard(_refuse_longest), self.longest, None, **QUIET)
         gr.on([s.timer.open_data, s.timer.changed_data], None, s.data, boxes,
               js=data_edits.fill(*(box.elem_id for box in boxes)), **QUIET)
-        work = self.run.click(self.check, [s.data, s.model, s.training, self.test, self.longest, *self.split],
-                              [s.data, self.news, self.report, self.use_limit, self.limit, self.made, self.keep_row,
-                               self.stop, self.checked, self.stale], js=BEGIN,
-                              concurrency_limit=2, api_visibility="private", show_progress="hidden")
+        work = self.run.click(self.check, [s.data, s.model, s.training, self.longest],
+                              [self.news, self.report, self.use_limit, self.limit, self.made, self.keep_row, self.stop,
+                               self.checked], js=BEGIN, concurrency_limit=2, **QUIET)
         self.news.change(None, self.news, self.progress, js=NEWS, **QUIET)
         self.stop.click(None, None, [self.progress, self.stop], js=STOP, cancels=[work], **QUIET)
         self.use_limit.click(guard(_use_limit), [self.limit, s.training, s.model],
@@ -109,26 +110,26 @@ class CheckSection:
             return _open_row(view, event, *values)
 
         self.report.select(open_row, [self.checked, *choice, view.view], [view.html, view.row], **QUIET)
-        s.timer.changed_data(_stale, [self.checked, *choice], self.stale, trigger_mode="always_last", **QUIET)
+        gr.on([s.timer.changed_data, self.checked.change], _stale, [self.checked, *choice], self.stale,
+              trigger_mode="always_last", **QUIET)
 
-    def check(self, data: str, model: str, training: str, test: str, longest: str, *split: float
-              ) -> Iterator[tuple[Any, ...]]:
-        """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words. The test
-        data and the shares are those of the fields: what was typed just now may not be in the choice yet."""
+    def check(self, data: str, model: str, training: str, longest: str) -> Iterator[tuple[Any, ...]]:
+        """Prepare everything into a scratch folder, with progress; then the report, or what is wrong in words. The data
+        are as the page shows them: what was typed just now may not be in the shared choice yet."""
         hidden = gr.Button(visible=False)
         try:
-            data = _store_longest(_store_test(_store_split(data, *split), test), longest)
+            _refuse_longest(longest)
             key = choice_key(data, model, training)
-            yield from self._checked(choice_of(self.shared, data, model, training), data, key, hidden)
+            yield from self._checked(choice_of(self.shared, data, model, training), key, hidden)
         except StudioError as error:
-            yield gr.skip(), note(str(error), "bad"), "", hidden, "", "", gr.Row(visible=False), hidden, "", ""
+            yield note(str(error), "bad"), "", hidden, "", "", gr.Row(visible=False), hidden, ""
 
-    def _checked(self, choice: Choice, data: str, key: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
+    def _checked(self, choice: Choice, key: str, hidden: gr.Button) -> Iterator[tuple[Any, ...]]:
         stop = gr.Button(visible=True)
-        yield data, _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop, "", ""
+        yield _bar(0, None, "opening the data"), "", hidden, "", "", gr.Row(visible=False), stop, ""
         folder = _scratch(self.shared.home.private)
         for done, total, words in _work(choice, folder):
-            yield gr.skip(), _bar(done, total, words), *[gr.skip()] * 8
+            yield _bar(done, total, words), *[gr.skip()] * 7
         _remember(choice, folder)
         report = PreparedReport.load(folder / "report.json")
         suggested = report.suggested_max_completion_tokens
@@ -139,8 +140,7 @@ class CheckSection:
             button = gr.Button(words, visible=True)
         extra = note(choice.note) if choice.note else ""
         done = f'<p class="rs-about">Checked in {report.seconds:.1f} s.</p>{extra}'
-        yield (gr.skip(), done, report_html(report), button, str(suggested or ""), folder.name, gr.Row(visible=True),
-               hidden, key, "")
+        yield done, report_html(report), button, str(suggested or ""), folder.name, gr.Row(visible=True), hidden, key
 
     def keep_it(self, prepared: PreparedSection, name: str, made: str) -> tuple[Any, ...]:
         """Keep the last check under a name, with the choices that it was made with."""
@@ -158,31 +158,12 @@ class CheckSection:
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _store_split(now: str, *values: float | None) -> str:
-    shares = {part: value or 0 for part, value in zip(PARTS, values, strict=True)}
-    return data_step(now).model_copy(update={"split": Split(**shares)}).model_dump_json()
-
-
-def _store_test(now: str, source: str) -> str:
-    return data_step(now).model_copy(update={"test_source": (source or "").strip()[:1000] or None}).model_dump_json()
-
-
-def _store_longest(now: str, typed: str) -> str:
-    return data_step(now).model_copy(update={"grpo_longest": _longest(typed)}).model_dump_json()
-
-
-def _longest(typed: str) -> int | None:
-    """A whole number of tokens, or nothing. Raises DatasetError for anything else."""
+def _refuse_longest(typed: str) -> None:
+    """Raises DatasetError for what the page does not store: all but a whole number of tokens, or nothing."""
     text = (typed or "").strip().replace(",", "")
     if text and not (re.fullmatch("[0-9]{1,6}", text) and 1 <= int(text) <= LONGEST):
         raise DatasetError(f"Longest solution for GRPO: write a whole number of tokens from 1 to {LONGEST}, or "
                            "nothing.")
-    return int(text) if text else None
-
-
-def _refuse_longest(typed: str) -> None:
-    """Raises DatasetError for what the page does not store."""
-    _longest(typed)
 
 
 def _use_limit(limit: str, training: str, model: str) -> tuple[Any, ...]:

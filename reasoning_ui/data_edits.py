@@ -3,26 +3,60 @@
 Each field of the Data tab changes its own setting in `shared.data` and leaves the others alone. Made by the server from
 what the page had sent, of two edits on their way the later answer would take back the earlier one. The page also fills
 the fields in: never over text that is being typed, nor with what the server said of other tags.
+
+Which rows are used is found out by the server, and may take long (`choosing`). What was edited since it was asked
+stays; only columns go, since they belong to the rows before. Of two choices on their way, the later one counts.
 """
 
 import json
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
 
 from pipeline.recipe import DataStep
+from reasoning_ui.shared import Shared, guard
 
 GUESS = "\N{ZERO WIDTH SPACE}guess"  # cannot be a column's visible name
 LONGEST = 131_072  # tokens, as the recipe allows
+COLUMNS = ("question", "reasoning", "answer", "system", "answer_rule")
 HEAD = """<script>
 window.dataEdits = {
   going: new Set(), made: "",  // the choices of edits that the page is still taking over, and what becomes of the last
   parse(text) {
     try { return JSON.parse(text === this.asked ? this.whole : text); } catch { return {}; }
   },
-  edit(now, change) {  // of two edits in one moment, the second may not see the first in the choice yet
+  asks: 0, taken: 0, edited: {},  // how often data were asked for; the newest answer; each setting's last edit, in asks
+  put(now, change) {  // of two edits in one moment, the second may not see the first in the choice yet
     const late = this.going.has(now), step = this.parse(late ? this.made : now);
     if (!late) this.going.clear();
     this.made = JSON.stringify({...step, ...change(step)});
     this.going.add(now).add(this.made);
     return this.made;
+  },
+  edit(now, change) {
+    return this.put(now, step => {
+      const edits = change(step);
+      for (const name of Object.keys(edits)) this.edited[name] = this.asks;
+      return edits;
+    });
+  },
+  arrived(text, now) {
+    const {asked, step} = JSON.parse(text);
+    if (asked < this.taken) return undefined;
+    this.taken = asked;
+    return this.put(now, old => {
+      const kept = Object.keys(this.edited).filter(name => this.edited[name] >= asked && !COLUMNS.includes(name));
+      return {...step, ...Object.fromEntries(kept.map(name => [name, old[name]]))};
+    });
+  },
+  withTyped(now) {  // with what is typed in a box that was not left yet
+    const step = this.parse(this.going.has(now) ? this.made : now);
+    for (const [id, text] of Object.entries(window.drafts.typed)) {
+      const change = /^(tag-|split-|(system-prompt|test-source|grpo-longest)$)/.test(id) && this.read(id, text);
+      if (change) Object.assign(step, change(step));
+    }
+    return JSON.stringify(step);
   },
   column(role, now, name) {
     return name?.length > 200 ? undefined : this.edit(now, () => ({[role]: name === GUESS ? null : name}));
@@ -68,10 +102,25 @@ window.dataEdits = {
     return shown;
   },
 };
-</script>""".replace("GUESS", json.dumps(GUESS)).replace("LONGEST", str(LONGEST))
+</script>""".replace("GUESS", json.dumps(GUESS)).replace("LONGEST", str(LONGEST)).replace(
+    "COLUMNS", json.dumps(COLUMNS))
+ASK = "(...given) => [...given.slice(0, -1), String(++window.dataEdits.asks)]"
+ARRIVED = "(text, now) => window.dataEdits.arrived(text, now)"
 SCHEME = "(now, scheme) => window.dataEdits.scheme(now, scheme)"
 USUAL = "now => window.dataEdits.usualPrompt(now)"
 SYSTEM = '(told, now) => { window.dataEdits.told(told); return window.dataEdits.shown(now)["system-prompt"]; }'
+
+
+def choosing(listen: Callable[..., Any], shared: Shared, choose: Callable[..., Any], inputs: list[Any]) -> None:
+    """Let an event choose data: `choose(*inputs, now)` gives the new choice as JSON, or `gr.skip()`."""
+    arrived = shared.extras["arrived"]
+
+    def answer(*given: Any) -> Any:
+        step = choose(*given[:-1])
+        return json.dumps({"asked": int(given[-1]), "step": json.loads(step)}) if isinstance(step, str) else gr.skip()
+
+    listen(guard(answer), [*inputs, shared.data, arrived], arrived, js=ASK, api_visibility="private",
+           show_progress="hidden")
 
 
 def column(role: str) -> str:

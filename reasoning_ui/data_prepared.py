@@ -12,6 +12,7 @@ from pipeline.dataset import saved
 from pipeline.dataset.report import PreparedReport
 from pipeline.dataset.split import PARTS
 from pipeline.errors import DatasetError, StudioError
+from reasoning_ui.data_edits import choosing
 from reasoning_ui.data_html import card_html
 from reasoning_ui.header import QUIET
 from reasoning_ui.shared import Shared, guard
@@ -38,7 +39,7 @@ class PreparedSection:
         s = self.shared
         s.timer.open_data(lambda: self.listed(), None, self.cards, **QUIET)
         self.cards.input(guard(self.show_card), self.cards, [self.card, self.files], **QUIET)
-        self.use.click(guard(self.use_it), self.cards, s.data, **QUIET)
+        choosing(self.use.click, s, lambda card, now: self.use_it(card), [self.cards])
         self.parquet.click(guard(lambda c: self.download(c, "parquet")), self.cards, self.files, **QUIET)
         self.jsonl.click(guard(lambda c: self.download(c, "jsonl")), self.cards, self.files, **QUIET)
         self.delete.click(guard(self.delete_it), self.cards, [self.cards, self.card, self.files], **QUIET)

@@ -6,6 +6,7 @@ from pipeline.dataset import gym
 from pipeline.dataset.sources import DATASETS, looks_like_hub_id
 from pipeline.errors import DatasetError
 from pipeline.recipe import DataStep, Split
+from reasoning_ui.data_edits import choosing
 from reasoning_ui.data_state import check_path, keep_text, keep_upload
 from reasoning_ui.header import QUIET
 from reasoning_ui.shared import Shared, data_step, guard
@@ -24,18 +25,16 @@ def build_source(shared: Shared) -> None:
                 with gr.Column(min_width=140, elem_classes="rs-step"):
                     button = gr.Button(known.title, size="sm", elem_id=f"use-{name}")
                     gr.Markdown(f"{known.sentence} Licence: {known.licence}.")
-                    button.click(guard(lambda now, n=name: new_source(now, n)), shared.data, shared.data, **QUIET)
+                    choosing(button.click, shared, lambda now, n=name: new_source(now, n), [])
         with gr.Tab("Upload a file"):
             upload = gr.File(label="CSV, TSV, JSON, JSONL or Parquet; also packed as .gz or .zip", height=140,
                              file_types=FILE_TYPES, type="filepath", elem_id="data-upload")
-            upload.upload(guard(lambda path, now: _uploaded(shared, path, now)), [upload, shared.data], shared.data,
-                          api_visibility="private")
+            choosing(upload.upload, shared, lambda path, now: _uploaded(shared, path, now), [upload])
         with gr.Tab("Paste rows"):
             text = gr.Textbox(label="Rows", placeholder=PASTE, lines=5, max_lines=12, elem_id="data-paste",
                               info="CSV with a heading, or one JSON object per line.", max_length=2_000_000)
             use = gr.Button("Use these rows", size="sm", elem_id="use-pasted")
-            use.click(guard(lambda pasted, now: _pasted(shared, pasted, now)), [text, shared.data], shared.data,
-                      **QUIET)
+            choosing(use.click, shared, lambda pasted, now: _pasted(shared, pasted, now), [text])
         with gr.Tab("Hugging Face"):
             _hub(shared)
         with gr.Tab("Reasoning Gym") as tab:
@@ -45,8 +44,7 @@ def build_source(shared: Shared) -> None:
                 path = gr.Textbox(label="Path", placeholder="/home/me/questions.jsonl", elem_id="data-path",
                                   info="Read where it is; large files need no copy.")
                 use = gr.Button("Use this file", size="sm", elem_id="use-path")
-                use.click(guard(lambda value, now: _path(shared, value, now)), [path, shared.data], shared.data,
-                          **QUIET)
+                choosing(use.click, shared, lambda value, now: _path(shared, value, now), [path])
 
 
 def new_source(now: str, source: str, config: str | None = None, split: str | None = None,
@@ -72,7 +70,7 @@ def _hub(shared: Shared) -> None:
         split = gr.Textbox(label="Split", placeholder="train", elem_id="hub-split", min_width=120)
         revision = gr.Textbox(label="Revision", placeholder="newest", elem_id="hub-revision", min_width=120)
     use = gr.Button("Use this dataset", size="sm", elem_id="use-hub")
-    use.click(guard(_from_hub), [repo, config, split, revision, shared.data], shared.data, **QUIET)
+    choosing(use.click, shared, _from_hub, [repo, config, split, revision])
 
 
 def _gym(shared: Shared, tab: gr.Tab) -> None:
@@ -90,7 +88,7 @@ def _gym(shared: Shared, tab: gr.Tab) -> None:
                           info="0 is the easiest; each task has its own hardest level.")
     use = gr.Button("Use this task", size="sm", elem_id="use-gym")
     tab.select(guard(_tasks), task, task, **QUIET)
-    use.click(guard(_from_gym), [task, size, seed, level, shared.data], shared.data, **QUIET)
+    choosing(use.click, shared, _from_gym, [task, size, seed, level])
 
 
 def _tasks(now: str | None) -> gr.Dropdown:

@@ -55,6 +55,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     check.wire(view, prepared)
     prepared.wire()
     columns = [*roles, rule]
+    arrived = shared.extras["arrived"]
+    arrived.change(None, [arrived, shared.data], shared.data, js=data_edits.ARRIVED, **QUIET)
     for name, field in zip((*ROLES, "answer_rule"), columns, strict=True):
         field.input(None, [shared.data, field], shared.data, js=data_edits.column(name), **QUIET)
     tags.wire(shared)

@@ -16,6 +16,7 @@ from pipeline.run_state import RunCard, RunState
 from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
 from reasoning_ui.compare_calls import LOOKED
+from reasoning_ui.data_edits import choosing
 from reasoning_ui.next_step import NextStep, missing_parts, next_step
 from reasoning_ui.runs_cards import sign, tone_of
 from reasoning_ui.shared import Shared, data_step, go_to, guard, model_step, rewards_step
@@ -51,7 +52,7 @@ class Header:
         seen = gr.Textbox("", visible="hidden", label="header-seen")
         home = shared.home
         self.model.input(guard(chosen_model), [self.model, shared.model, seen], shared.model, **QUIET)
-        self.data.input(guard(chosen_data), [self.data, shared.data, seen], shared.data, **QUIET)
+        choosing(self.data.input, shared, lambda source, seen, now: chosen_data(source, now, seen), [self.data, seen])
         self.run.input(None, [self.run, seen], shared.run, js=CHOSEN_RUN, **QUIET)
 
         def show(run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:

@@ -81,6 +81,7 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
             training=hidden_textbox("training", choices_of(Recipe())[3]),
             tab=hidden_textbox("tab", "start"), timer=pulse(home),
             on_space=on_space, allow_custom_code=allow_custom_code)
+        shared.extras["arrived"] = hidden_textbox("arrived")  # data chosen by the server, see data_edits.choosing
         shared.extras["followed"] = hidden_textbox("followed")  # the run that this page started and waits for
         shared.extras["warn_storage"] = not lasting_storage
         if not home.trusted and can_log_in():

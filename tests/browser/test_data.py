@@ -118,3 +118,50 @@ def test_what_is_changed_while_answers_are_under_way_is_kept(page: Any, app_url:
     assert (list(step.split.model_dump().values()), step.grpo_longest) == ([11, 12, 3, 4], 99)
     page.locator("#usual-system").click()
     expect(boxes["system-prompt"]).to_have_value(re.compile("Think step by step between <think>"))
+
+
+def test_edits_made_while_data_arrive_or_are_read_are_kept(page: Any, app_url: str) -> None:
+    """With every answer held back, rows are sent and then tags, prompt and a share edited; then the header's dataset is
+    taken and the tags changed; then all rows are checked and a column chosen. What arrives undoes no edit."""
+    page.add_init_script(HOLD)
+    page.goto(app_url)
+    expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)
+    page.locator("#tabs").get_by_role("tab", name="Data", exact=True).first.click()
+    expect(page.locator("#preview-html .chat-text")).to_be_visible(timeout=PATIENCE)
+    choice = page.locator("#shared-data").locator("input, textarea")
+
+    def chosen() -> DataStep:
+        return DataStep.model_validate_json(choice.input_value())
+
+    page.get_by_role("tab", name="Paste rows").click()
+    rows = "".join(f"What is {i} + {i}?,We add {i} and {i}.,{2 * i}\n" for i in range(30))
+    page.locator("#data-paste textarea").fill("question,how,answer\n" + rows)
+    page.evaluate("() => window.hold()")
+    page.locator("#use-pasted").click()
+    page.locator("#tag-scheme").get_by_text("<think>").click()
+    page.locator("#system-prompt textarea").fill("Be brief.")
+    page.locator("#split-test input").fill("5")
+    page.locator("#split-test input").press("Tab")
+    expect(choice).to_have_value(re.compile('"test":5'))
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator("#data-chosen")).to_contain_text("30 rows", timeout=PATIENCE)
+    assert (chosen().tags.scheme, chosen().system_prompt, chosen().split.test) == ("think", "Be brief.", 5)
+
+    page.evaluate("() => window.hold()")
+    page.locator("#split-grpo input").fill("7")
+    page.locator("#check-data").dispatch_event("click")  # the box is not left, and what it holds counts
+    page.locator("#column-reasoning input").click()
+    page.get_by_role("option", name="how", exact=True).last.click()
+    page.locator("#tag-scheme").get_by_text("<start_working_out>").click()
+    page.evaluate("() => window.answerNow()")
+    expect(page.locator("#check-report")).to_contain_text(re.compile(r"7\s*GRPO \(practise\)"), timeout=PATIENCE)
+    expect(page.locator("#check-stale")).to_contain_text("the data settings changed")
+    assert (chosen().reasoning, chosen().tags.scheme) == ("how", "solution")
+
+    page.evaluate("() => window.hold()")
+    page.locator("#header-data input").click()
+    page.get_by_role("option", name="Demo: arithmetic word problems").first.click()
+    page.locator("#tag-scheme").get_by_text("<reasoning>").click()
+    page.evaluate("() => window.answerNow()")
+    expect(choice).to_have_value(re.compile('"source":"demo"'))
+    assert (chosen().reasoning, chosen().tags.scheme, chosen().system_prompt) == (None, "reasoning", "Be brief.")

@@ -144,27 +144,23 @@ def test_on_a_space_other_files_of_the_machine_are_refused(shared):
 def test_the_check_ends_in_a_report_or_a_sentence(shared, jsonl):
     section = CheckSection.__new__(CheckSection)
     section.shared = shared
-    shares = (0.3, 0.5, 0.1, 0.1)
-    good = list(section.check(DataStep(source=jsonl(evil_rows())).model_dump_json(), MODEL, "", "", "", *shares))
-    assert "rows kept" in good[-1][2]
-    assert "<script" not in good[-1][2]
-    assert 'data-row="' not in good[-1][2]  # nothing to look at
+    good = list(section.check(DataStep(source=jsonl(evil_rows())).model_dump_json(), MODEL, "", ""))
+    assert "rows kept" in good[-1][1]
+    assert "<script" not in good[-1][1]
+    assert 'data-row="' not in good[-1][1]  # nothing to look at
     prepared = PreparedSection.__new__(PreparedSection)
     prepared.shared = shared
-    kept = section.keep_it(prepared, "Mine", good[-1][5])
+    kept = section.keep_it(prepared, "Mine", good[-1][4])
     assert "Mine" in kept[1]
     assert "rows.jsonl" in kept[1]  # what was checked, whatever is chosen now
-    key, now = good[-1][8], DataStep(source="demo").model_dump_json()
+    key, now = good[-1][7], DataStep(source="demo").model_dump_json()
     assert _stale(key, json.dumps(json.loads(key)["data"]), MODEL, "") == ""
     assert "the data settings changed" in _stale(key, now, MODEL, "")
-    typed = next(section.check(DataStep(source="demo").model_dump_json(), MODEL, "", " gsm8k ", "1,000", *shares))[0]
-    now = json.loads(typed)  # typed just now, and not in the choice yet
-    assert (now["test_source"], now["grpo_longest"]) == ("gsm8k", 1000)
-    bad = list(section.check(DataStep(source="/gone.csv").model_dump_json(), MODEL, "", "", "", *shares))
-    assert "There is no dataset" in bad[-1][1]
+    bad = list(section.check(DataStep(source="/gone.csv").model_dump_json(), MODEL, "", ""))
+    assert "There is no dataset" in bad[-1][0]
     for wrong in ("short", "0", "-1", "1.5", "9999999", "²"):
-        bad = list(section.check(DataStep(source="demo").model_dump_json(), MODEL, "", "", wrong, *shares))
-        assert "whole number of tokens" in bad[-1][1]
+        bad = list(section.check(DataStep(source="demo").model_dump_json(), MODEL, "", wrong))
+        assert "whole number of tokens" in bad[-1][0]
 
 
 def test_the_suggested_limit_changes_training_and_makes_room_in_the_sequence():
