@@ -38,21 +38,44 @@ https://github.com/pydantic/monty)).
   within the limits. On a machine with secrets, do not run code of people you do not trust.
 """
 SEND = """
-window.rewardForm = () => {
+const edits = [];  // forms on their way to the server, each as it was when its edit ended
+let draft = null;  // the form with what is typed in a field that was not left yet
+const read = () => {
   const form = element.querySelector("form"), values = {};
   form?.querySelectorAll("[data-field]").forEach(field => {
     values[field.dataset.field] = field.type === "checkbox" ? field.checked : field.value;
   });
-  return {place: form?.dataset.place, values};
+  return {place: form?.dataset.place, kind: form?.dataset.kind, values};
 };
-element.addEventListener("change", event => {
-  if (event.target.dataset.field) trigger("edited");
+const send = form => { draft = null; edits.push(form); trigger("edited"); };
+const now = () => ({...read(), name: draft?.name ?? window.rewardTurns.names()[read().place]});
+window.rewardForm = read;
+window.rewardEdit = () => edits.shift();
+element.addEventListener("input", event => {
+  const {field} = event.target.dataset;
+  if (field) draft = {...now(), typed: {...draft?.typed, [field]: event.target.value}};
 });
+element.addEventListener("change", event => { if (event.target.dataset.field) send(now()); });
+element.addEventListener("focusout", () => { if (draft) send(now()); });
 element.addEventListener("submit", event => event.preventDefault());
-watch("value", () => setTimeout(() => element.querySelector("form")?.reset()));
+watch("value", () => {
+  const form = element.querySelector("form"), field = document.activeElement, typed = draft;
+  form?.reset();
+  if (!typed) return;
+  if (form && [typed.name, window.rewardTurns.label(typed)].includes(form.dataset.name)) {
+    const at = field.selectionStart;  // none in a field for numbers
+    for (const [name, text] of Object.entries(typed.typed)) form.querySelector(`[data-field="${name}"]`).value = text;
+    if (at != null) field.setSelectionRange(at, at);
+    if (!form.contains(field)) send(now());
+  } else {
+    send({...typed, late: true});
+    const chosen = `#reward-list input[value="${form?.dataset.place}"]`;  // in the list when that has been drawn
+    if (element.contains(field)) setTimeout(() => document.querySelector(chosen)?.focus());
+  }
+});
 """
 # Gradio changes the form that is there into the next reward's; without `reset`, a field would keep what was typed for
-# the one before
+# the one before, and without moving the focus, what is typed on would be the next one's
 
 
 class Editor:
@@ -127,7 +150,8 @@ def form_html(spec: RewardSpec, place: int) -> str:
         rows.append(_parameter(_setting(spec.kind, name), spec.parameters.get(name, field.default)))
     about = f'<p><b>{escape(entry.title)}.</b> <span class="rs-about">{escape(entry.sentence)}</span></p>'
     drawn = time.monotonic_ns()  # so that the page notices also what looks like what it drew last
-    return f'{about}<form class="r-form" data-place="{place}" data-drawn="{drawn}">{"".join(rows)}</form>'
+    which = f'data-place="{place}" data-name="{escape(spec.label)}" data-kind="{spec.kind}" data-drawn="{drawn}"'
+    return f'{about}<form class="r-form" {which}>{"".join(rows)}</form>'
 
 
 def check_html(spec: RewardSpec, scheme: TagScheme) -> str:

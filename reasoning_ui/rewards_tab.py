@@ -245,18 +245,23 @@ def _place(text: str | None) -> int:
 
 
 def _store_form(now: str, code: str, form: str) -> list[Any]:
-    """What the form holds, when it is right; otherwise why not, beside it."""
+    """What the form holds, when it is right; otherwise why not, beside it. What was typed in a form that has made room
+    for another reward's since comes late: it is stored too, or dropped when its reward was removed."""
     sent = json.loads(form or "{}")
-    step, place = rewards_step(now), _place(sent.get("place"))
+    step, place, late = rewards_step(now), _place(sent.get("place")), bool(sent.get("late"))
+    if late and not sent.get("place"):
+        return [gr.skip()] * 3
     try:
         if not sent.get("place"):
             raise RewardError("this reward is no longer there. Choose another.")
         new = with_values(step, place, dict(sent.get("values") or {}))
-        if new.functions[place].kind == "custom":
+        if new.functions[place].kind == "custom" and not late:
             new = state.changed(new, place, code=code)
     except RewardError as error:
-        return [gr.skip(), note(f"Not taken over: {error}", "bad"), gr.skip()]
-    return [new.model_dump_json() if new != step else gr.skip(), "", signature(new, place)]
+        of = f" for «{step.functions[place].label}»" if late else ""
+        return [gr.skip(), note(f"Not taken over{of}: {error}", "bad"), gr.skip()]
+    stored = new.model_dump_json() if new != step else gr.skip()
+    return [stored, gr.skip(), gr.skip()] if late else [stored, "", signature(new, place)]
 
 
 def _store_code(now: str, data: str, place: str | None, code: str, form: str) -> list[Any]:

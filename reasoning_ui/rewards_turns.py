@@ -30,11 +30,11 @@ window.rewardTurns = {
     await this.coded();
     return this.now();
   },
-  async sameReward(place, wait) {  // its place when the wait is over; none when it has gone
-    const name = this.names()[place];
-    await wait();
-    const names = this.names(), found = names[place] === name ? place : names.indexOf(name);
-    return found === -1 ? "" : String(found);
+  label(form) { return form.values.name.trim() || form.kind; },
+  async sameReward(place, wait, name = this.names()[place], label = name) {
+    await wait();  // its place after that, by its name or by the one that it was given meanwhile; none when it has gone
+    const names = this.names(), known = [name, label].find(one => names.includes(one));
+    return names[place] === known ? String(place) : known === undefined ? "" : String(names.indexOf(known));
   },
 };
 </script>""".replace("LOST_SECONDS", str(LOST_SECONDS))
@@ -49,8 +49,8 @@ CHOSEN = """async (rewards, place) => {
   return [turns.now(), found || turns.place()];
 }"""
 FORM = """async (rewards, code) => {
-  const turns = window.rewardTurns, form = window.rewardForm();
-  form.place = await turns.sameReward(form.place, () => turns.turn());
+  const turns = window.rewardTurns, form = window.rewardEdit();
+  form.place = await turns.sameReward(form.place, () => turns.turn(), form.name, turns.label(form));
   return [turns.now(), code, JSON.stringify(form)];
 }"""
 CODE = """async (rewards, data, place, code) => {

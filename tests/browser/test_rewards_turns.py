@@ -60,3 +60,54 @@ def test_the_form_shows_the_chosen_rewards_values_and_not_what_was_typed_for_ano
     page.locator("#reward-name").press("Tab")
     expect(page.locator("#reward-set")).to_contain_text("near")
     assert the_set(page) == {"format_exact": 8, "near": 1, "answer_exact": 1, "answer_numeric": 1}
+
+
+def test_what_is_typed_while_the_form_is_redrawn_is_not_lost(page: Any, app_url: str) -> None:
+    """With the answers held back, and without leaving the field: the weight of the first reward is typed while another
+    is added, whose form takes the place; that of the second while it is moved up, and once more while it is removed;
+    and that of the third in the moment in which it gets a name."""
+    page.add_init_script(HOLD)
+    open_rewards(page, app_url)
+    form, weight = page.locator("#reward-form form"), page.locator("#reward-weight")
+    chosen = page.locator("#reward-list")
+    page.evaluate("() => window.hold()")
+    page.locator("#reward-add").click()
+    weight.fill("7")
+    page.evaluate("() => window.answerNow()")
+    expect(form).to_have_attribute("data-place", "4")
+    expect(weight).to_have_value("1")
+    expect(chosen.locator("input:checked")).to_be_focused()  # what is typed on would be another reward's weight
+    expect(page.locator("#reward-set")).to_contain_text("7")
+    assert the_set(page) == {"format_exact": 7, "format_approximate": 1, "answer_exact": 1, "answer_numeric": 1,
+                             "format_exact 2": 1}
+
+    chosen.locator("label", has_text="format_approximate").click()
+    expect(form).to_have_attribute("data-place", "1")
+    page.evaluate("() => window.hold()")
+    page.locator("#reward-up").click()
+    weight.fill("8")
+    page.evaluate("() => window.answerNow()")
+    expect(form).to_have_attribute("data-place", "0")
+    expect(weight).to_have_value("8")
+    expect(weight).to_be_focused()
+    weight.press("Tab")
+    expect(page.locator("#reward-set")).to_contain_text("8")
+
+    page.evaluate("() => window.hold()")
+    page.locator("#reward-remove").click()
+    weight.fill("6")
+    page.evaluate("() => window.answerNow()")
+    expect(form).to_have_attribute("data-name", "format_exact")
+    expect(weight).to_have_value("7")
+
+    chosen.locator("label", has_text="answer_exact").click()
+    expect(form).to_have_attribute("data-name", "answer_exact")
+    page.evaluate("() => window.hold()")
+    page.locator("#reward-name").fill("right")
+    weight.fill("5")
+    page.locator("#reward-up").click()
+    page.evaluate("() => window.answerNow()")
+    expect(form).to_have_attribute("data-name", "right")
+    expect(weight).to_have_value("5")
+    expect(page.locator("#reward-note")).not_to_contain_text("Not taken over")
+    assert the_set(page) == {"right": 5, "format_exact": 7, "answer_numeric": 1, "format_exact 2": 1}
