@@ -16,6 +16,29 @@ from reasoning_ui.shared import Shared
 
 JUMPS = {"Longest": "longest", "Shortest": "shortest", "Over the limits": "truncated", "Cannot be imitated": "broken",
          "Without an answer": "no_reference"}
+HEAD = """<script>
+window.previewRow = {
+  wanted: null, asked: null,  // the row that the clicks lead to, and the one that the app is at work on
+  step(by) {
+    const box = document.querySelector("#preview-row input");
+    const row = Math.max(1, (this.wanted ?? (Number(box.value) || 1)) + by);
+    box.value = row;
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+    this.wanted = row;
+  },
+  ask(row) { return (this.asked = this.wanted ?? row); },
+  answered() { if (this.asked === this.wanted) this.wanted = null; },
+};
+document.addEventListener("click", event => {
+  const by = {"preview-back": -1, "preview-next": 1}[event.target.closest?.("button")?.id];
+  if (by) window.previewRow.step(by);
+}, true);
+document.addEventListener("input", event => {
+  if (event.target.closest?.("#preview-row")) window.previewRow.wanted = null;
+}, true);
+</script>"""  # every click counts: Gradio would drop those that come before the answer to the first
+ASK = "(data, model, training, row, view) => [data, model, training, window.previewRow.ask(row), view]"
+ANSWERED = "() => { window.previewRow.answered(); }"
 
 
 class PreviewSection:
@@ -44,8 +67,8 @@ class PreviewSection:
         outputs = [self.html, self.row]
         self.view.input(lambda *a: self.show(*a), chosen, outputs, **QUIET)
         gr.on([self.row.submit, self.row.blur], lambda *a: self.show(*a), chosen, outputs, **QUIET)
-        self.back.click(lambda *a: self.step(-1, *a), chosen, outputs, **QUIET)
-        self.next.click(lambda *a: self.step(1, *a), chosen, outputs, **QUIET)
+        gr.on([self.back.click, self.next.click], lambda *a: self.show(*a), chosen, outputs, js=ASK,
+              trigger_mode="always_last", **QUIET).then(None, None, None, js=ANSWERED, **QUIET)
         self.jump.input(lambda kind, *a: (*self.go(kind, *a), ""), [self.jump, *chosen], [*outputs, self.jump], **QUIET)
         self.find.submit(lambda text, *a: self.go(f"search {text}", *a), [self.find, *chosen], outputs, **QUIET)
 
@@ -55,10 +78,6 @@ class PreviewSection:
             return self._show(choice_of(self.shared, data, model, training), int(row or 1), view)
         except StudioError as error:
             return note(str(error), "bad"), int(row or 1)
-
-    def step(self, by: int, data: str, model: str, training: str, row: float | None, view: str) -> tuple[Any, int]:
-        """The next or previous row."""
-        return self.show(data, model, training, max(1, int(row or 1) + by), view)
 
     def go(self, kind: str, data: str, model: str, training: str, row: float | None, view: str) -> tuple[Any, int]:
         """The longest or shortest row, or the first of a kind (or with a text): the next when one of them is shown."""

@@ -11,6 +11,7 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui import (
     compare_tab,
     data_edits,
+    data_preview,
     data_tab,
     drafts,
     export_tab,
@@ -41,7 +42,8 @@ document.addEventListener("keydown", event => {
 }, true);
 </script>"""  # Gradio's dropdown takes Tab for typing, and its list would stay open over the page after it was left
 HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
-                LEAVE_LIST, drafts.HEAD, data_edits.HEAD, filling.HEAD, rewards_turns.HEAD, uploads.HEAD])
+                LEAVE_LIST, drafts.HEAD, data_edits.HEAD, data_preview.HEAD, filling.HEAD, rewards_turns.HEAD,
+                uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}

@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
+from pipeline.dataset.sample import load_sample
 from pipeline.recipe import DataStep
 from tests.browser.conftest import HOLD
 
@@ -87,13 +88,21 @@ def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path
 
 def test_what_is_changed_while_answers_are_under_way_is_kept(page: Any, app_url: str) -> None:
     """Columns, tags, prompt, shares and a limit, one after the other with every answer held back; the last share is
-    still being typed when the answers come: the fields show all of it, and so does the choice."""
+    still being typed when the answers come: the fields show all of it, and so does the choice. Before that, of the
+    rows of the preview: three clicks on and one back lead from the first to the third."""
     page.add_init_script(HOLD)
     page.goto(app_url)
     expect(page.locator("#header-status")).to_contain_text(re.compile("Next|Now"), timeout=PATIENCE)
     page.locator("#tabs").get_by_role("tab", name="Data", exact=True).first.click()
     expect(page.locator("#preview-html .chat-text")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#column-reasoning input")).to_have_value("Guess: reasoning")
+    page.evaluate("() => window.hold()")
+    for button in ("next", "next", "next", "back"):
+        page.locator(f"#preview-{button}").click()
+    page.evaluate("() => window.answerNow()")
+    third = dict(load_sample(DataStep(), 1).rows)[3]
+    expect(page.locator("#preview-html .chat-text .question")).to_have_text(third["question"])
+    expect(page.locator("#preview-row input")).to_have_value("3")
     page.evaluate("() => window.hold()")
     for role, column in (("reasoning", "None"), ("answer", "answer")):
         page.locator(f"#column-{role} input").click()

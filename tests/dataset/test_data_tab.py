@@ -96,7 +96,6 @@ def test_jumps_and_search_lead_to_rows(section, jsonl):
     assert section.go("no_reference", *arguments)[1] == 6
     assert section.go("broken", *arguments)[1] == 6
     assert section.go("search no ANSWER", *arguments)[1] == 6
-    assert section.step(1, *arguments)[1] == 2
     assert section.show(data, MODEL, "", 99, "Colours")[1] == 6
 
 
