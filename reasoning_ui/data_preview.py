@@ -50,7 +50,7 @@ class PreviewSection:
                     "answer. This is the very text and the very tokens that training uses.")
         with gr.Row(equal_height=True, elem_id="preview-controls"):
             self.view = gr.Radio(list(VIEWS), value="Colours", label="Show", elem_id="preview-view", min_width=280)
-            self.row = gr.Number(1, label="Row", precision=0, minimum=1, elem_id="preview-row", min_width=90, scale=0)
+            self.row = gr.Number(1, label="Row", precision=0, elem_id="preview-row", min_width=90, scale=0)
             self.jump = gr.Dropdown([("Choose", ""), *JUMPS.items()], value="", label="Go to", elem_id="preview-jump",
                                     min_width=150)
             self.find = gr.Textbox(label="Search", placeholder="a word, then Enter", elem_id="preview-search",

@@ -81,9 +81,8 @@ def _gym(shared: Shared, tab: gr.Tab) -> None:
         return
     with gr.Row():
         task = gr.Dropdown([], label="Task", elem_id="gym-task", min_width=200)
-        size = gr.Number(1000, label="Questions", precision=0, minimum=1, maximum=gym.MOST_ROWS, elem_id="gym-size",
-                         min_width=110)
-        seed = gr.Number(1, label="Seed", precision=0, minimum=0, elem_id="gym-seed", min_width=90)
+        size = gr.Number(1000, label="Questions", precision=0, elem_id="gym-size", min_width=110)
+        seed = gr.Number(1, label="Seed", precision=0, elem_id="gym-seed", min_width=90)
         level = gr.Slider(0, gym.HARDEST, 0, step=1, label="Difficulty", elem_id="gym-difficulty", min_width=180,
                           info="0 is the easiest; each task has its own hardest level.")
     use = gr.Button("Use this task", size="sm", elem_id="use-gym")

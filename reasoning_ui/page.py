@@ -21,6 +21,7 @@ from reasoning_ui import (
     rewards_turns,
     runs_tab,
     start_tab,
+    toasts,
     train_tab,
     uploads,
 )
@@ -43,7 +44,7 @@ document.addEventListener("keydown", event => {
 </script>"""  # Gradio's dropdown takes Tab for typing, and its list would stay open over the page after it was left
 HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
                 LEAVE_LIST, drafts.HEAD, data_edits.HEAD, data_preview.HEAD, filling.HEAD, rewards_turns.HEAD,
-                uploads.HEAD])
+                toasts.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}

@@ -43,7 +43,7 @@ class Bench:
         gr.Markdown(INTRO)
         self.source = gr.Radio(SOURCES, value=TYPED, label="Answers from", elem_id="bench-source")
         with gr.Row(elem_classes="r-end", visible=False) as self.rows:
-            self.number = gr.Number(1, label="Row", precision=0, minimum=1, elem_id="bench-number", min_width=120)
+            self.number = gr.Number(1, label="Row", precision=0, elem_id="bench-number", min_width=120)
             self.take = gr.Button("Take it", elem_id="bench-take", min_width=100)
         self.asked = ModelAnswers(shared)
         with gr.Column() as self.boxes:

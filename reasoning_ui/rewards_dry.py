@@ -11,7 +11,7 @@ from reasoning_ui import rewards_turns
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_given import model_choices, model_of
 from reasoning_ui.rewards_html import note, progress_html, report_html
-from reasoning_ui.shared import Shared, guard, recipe_of
+from reasoning_ui.shared import Shared, guard, recipe_of, within
 
 INTRO = """### 4. Dry run: will it teach anything?
 A model answers a few questions of the dataset as it would in training. You see how often all answers of a question get
@@ -27,7 +27,7 @@ class DryRun:
         self.shared = shared
         gr.Markdown(INTRO)
         with gr.Row(elem_classes="r-end"):
-            self.prompts = gr.Number(8, label="Questions", precision=0, minimum=1, maximum=256, elem_id="dry-prompts",
+            self.prompts = gr.Number(8, label="Questions", precision=0, elem_id="dry-prompts",
                                      min_width=120, info="1 to 256")
             self.model = gr.Dropdown(model_choices(shared.home), value="", label="Who answers", elem_id="dry-model",
                                      allow_custom_value=True, min_width=240,
@@ -45,7 +45,7 @@ class DryRun:
         outputs = [self.report, self.stop, self.timer, self.seen]
 
         def start(prompts: float, who: str, *choices: str) -> str:
-            request = {"prompts": max(1, min(256, int(prompts or 8))), "model": model_of(s.home, who)}
+            request = {"prompts": within("Questions", prompts, 1, 256), "model": model_of(s.home, who)}
             recipe = recipe_of(*choices)
             recipe = recipe.model_copy(update={"name": f"Dry run: {recipe.name}"[:100]})
             return jobs.submit(s.home, "dry_run", recipe=recipe, request=request)

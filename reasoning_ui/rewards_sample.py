@@ -9,7 +9,7 @@ from pipeline.errors import StudioError
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_given import groups_of, model_choices, model_of
 from reasoning_ui.rewards_html import note, progress_html
-from reasoning_ui.shared import Shared, guard, recipe_of
+from reasoning_ui.shared import Shared, guard, recipe_of, within
 
 KEPT = 3  # finished samples of the bench; older ones go to the trash
 GOING = ("waiting", "running", "stopping")
@@ -24,10 +24,10 @@ class ModelAnswers:
             self.model = gr.Dropdown(model_choices(shared.home), value="", label="Model", elem_id="bench-model",
                                      allow_custom_value=True, min_width=240,
                                      info="The folder of another model can be typed in.")
-            self.questions = gr.Number(4, label="Questions", precision=0, minimum=1, maximum=32, min_width=110,
-                                       elem_id="bench-questions", info="1 to 32")
-            self.answers = gr.Number(4, label="Answers to each", precision=0, minimum=2, maximum=16, min_width=130,
-                                     elem_id="bench-answers", info="2 to 16")
+            self.questions = gr.Number(4, label="Questions", precision=0, min_width=110, info="1 to 32",
+                                       elem_id="bench-questions")
+            self.answers = gr.Number(4, label="Answers to each", precision=0, min_width=130, info="2 to 16",
+                                     elem_id="bench-answers")
             self.start = gr.Button("Let it answer", variant="primary", elem_id="bench-sample", min_width=120)
             self.stop = gr.Button("Stop", visible=False, elem_id="bench-stop", min_width=90)
         self.id = gr.Textbox("", visible="hidden", label="bench-run", interactive=True)
@@ -41,8 +41,8 @@ class ModelAnswers:
         s = self.shared
 
         def start(model: str, questions: float, answers: float, *choices: str) -> str:
-            request = {"prompts": max(1, min(32, int(questions or 4))), "model": model_of(s.home, model),
-                       "answers": max(2, min(16, int(answers or 4))), "rehearse": False}
+            request = {"prompts": within("Questions", questions, 1, 32), "model": model_of(s.home, model),
+                       "answers": within("Answers to each", answers, 2, 16), "rehearse": False}
             recipe = recipe_of(*choices)
             recipe = recipe.model_copy(update={"name": f"Test bench: {recipe.name}"[:100]})
             run = jobs.submit(s.home, "sample", recipe=recipe, request=request)

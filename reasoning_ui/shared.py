@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import gradio as gr
 from pydantic import ValidationError
 
-from pipeline.errors import StudioError
+from pipeline.errors import RecipeError, StudioError
 from pipeline.failures import refusal
 from pipeline.recipe import DataStep, ModelStep, Recipe, RewardsStep, Step
+from reasoning_ui.toasts import FAILED, MEND, titled
 
 if TYPE_CHECKING:
     from pipeline.studio_home import StudioHome
@@ -136,8 +137,20 @@ def _told() -> Iterator[None]:
 
 
 def in_words(error: StudioError | OSError) -> gr.Error:
-    """The page's message for an error; its text is data, so it is escaped, and stays until it is read."""
-    return gr.Error(words_of(error), duration=None, title="This needs a change", print_exception=False)
+    """The page's message for an error; its text is data, so it is escaped, and stays until it is read.
+
+    Its title says who has to act: a person, or the machine that failed.
+    """
+    title = MEND if isinstance(error, StudioError) else FAILED
+    return gr.Error(titled(title, words_of(error)), duration=None, title=title, print_exception=False)
+
+
+def within(label: str, number: float | None, low: int, high: int) -> int:
+    """A whole number that was typed into a field. Raises RecipeError where it is none from `low` to `high`."""
+    if number is None or not low <= number <= high:
+        told = "nothing was written" if number is None else f"{number:g} is not possible"
+        raise RecipeError(f"{label}: {told}. Write a number from {low} to {high}.")
+    return int(number)
 
 
 def words_of(error: StudioError | OSError) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from pipeline.demo import demo_recipe
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, StudioError
 from pipeline.model_check import ModelCheck
 from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
@@ -17,7 +17,7 @@ from reasoning_ui.form import bounds_in_words, component, in_titles, short_numbe
 from reasoning_ui.header import chosen_data, chosen_model, data_choices, shown_in, status_html
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
-from reasoning_ui.shared import choices_of, data_step, model_step, recipe_of, training_values
+from reasoning_ui.shared import choices_of, data_step, in_words, model_step, recipe_of, training_values, within
 from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from, _store, problems_of
 from reasoning_ui.training_form import GOALS, SETTINGS, from_store, shown_of, stored, values_of
 
@@ -216,3 +216,19 @@ def test_the_form_of_a_fresh_page_shows_the_questions_as_they_are() -> None:
 def test_the_header_names_the_dataset_for_people(source: str, title: str | None) -> None:
     """A path or an address is not a name; what has no better one stays as it is."""
     assert {value: name for name, value in data_choices(source)}.get(source) == title
+
+
+@pytest.mark.parametrize(("number", "words"), [(None, "nothing was written"), (0, "0 is not"), (33, "33 is not")])
+def test_a_number_out_of_bounds_is_told_with_its_field(number: float | None, words: str) -> None:
+    with pytest.raises(RecipeError, match=f"^Questions: {words}.* from 1 to 32[.]$"):
+        within("Questions", number, 1, 32)
+    assert [within("Questions", number, 1, 32) for number in (1, 4.0, 32)] == [1, 4, 32]
+
+
+@pytest.mark.parametrize(("error", "title"), [
+    (RecipeError("<b>12</b>"), "This needs a change"), (OSError(28, "No space left on device"), "This did not work")])
+def test_a_message_says_in_its_title_who_has_to_act(error: StudioError | OSError, title: str) -> None:
+    told = in_words(error)
+    assert told.title == title
+    assert told.message.startswith(f"<strong>{title}</strong> ")
+    assert "<b>" not in told.message

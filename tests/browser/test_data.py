@@ -53,7 +53,13 @@ def test_upload_mapping_preview_mask_and_split(page: Any, app_url: str, tmp_path
     page.route("**/upload?*", lambda route: route.abort())  # the connection breaks
     page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
     expect(page.locator(".toast-body")).to_contain_text("cut off half-way")
+    title = page.locator(".toast-title")
+    expect(title).to_have_text(re.compile(r"^Error\s*$"))  # nobody's mistake
+    page.get_by_test_id("toast-close").click()
     page.unroute("**/upload?*")
+    (tmp_path / "rows.exe").write_text("?", encoding="utf-8")
+    page.locator("#data-upload input[type=file]").set_input_files(tmp_path / "rows.exe")
+    expect(title).to_have_text(re.compile(r"^This needs a change\s*$"))
     page.locator("#data-upload input[type=file]").set_input_files(write_rows(tmp_path))
     expect(page.locator("#data-chosen")).to_contain_text("40 rows", timeout=PATIENCE)
     expect(page.locator("#data-chosen")).to_contain_text("line 41 is not valid JSON")

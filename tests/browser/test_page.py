@@ -90,6 +90,8 @@ def test_a_wrong_setting_is_explained_in_one_box_and_training_does_not_start(pag
     expect(page.locator("#review-problems")).to_contain_text("set the batch size to 16")
     page.get_by_role("button", name="Start training").click()
     expect(page.locator(".toast-body")).to_contain_text("set the batch size to 16")
+    expect(page.locator(".toast-title")).to_have_text(re.compile(r"^This needs a change\s*$"))
+    expect(page.locator(".toast-message-text strong")).to_be_hidden()  # the title is said once
     expect(tab_button(page, "Train")).to_have_attribute("aria-selected", "true")
 
 
