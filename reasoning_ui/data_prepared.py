@@ -54,7 +54,9 @@ class PreparedSection:
         return gr.Dropdown(choices=choices, value=value or (cards[0].id if cards else None))
 
     def show_card(self, card_id: str | None) -> tuple[str, Any]:
-        """The card of a prepared dataset."""
+        """The card of a prepared dataset; nothing where none is chosen, as when one passes by with Tab."""
+        if not card_id:
+            return "", gr.File(visible=False)
         folder = saved.find(self.shared.home.private, card_id or "")
         card = saved.card_of(folder)
         if card is None:

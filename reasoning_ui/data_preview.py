@@ -81,13 +81,15 @@ class PreviewSection:
 
     def go(self, kind: str, data: str, model: str, training: str, row: float | None, view: str) -> tuple[Any, int]:
         """The longest or shortest row, or the first of a kind (or with a text): the next when one of them is shown."""
+        if not kind:  # a dropdown that is left with Tab sends what it shows
+            return gr.skip(), gr.skip()
         try:
             choice = choice_of(self.shared, data, model, training)
             rows = load_view(choice.data, choice.chat, choice.seed)
             if kind.startswith("search "):
                 found = rows.search(kind.removeprefix("search ").strip())
             else:
-                found = rows.rows_of(kind, choice.model.max_length, choice.max_completion_tokens) if kind else []
+                found = rows.rows_of(kind, choice.model.max_length, choice.max_completion_tokens)
             if not found:
                 gr.Info(f"There is no such row among the {len(rows.numbers):,} rows that are looked at here.")
                 return gr.skip(), gr.skip()

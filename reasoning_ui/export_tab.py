@@ -22,6 +22,8 @@ CSS = (ASSETS / "compare.css").read_text(encoding="utf-8")
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 PROGRESS = gr.Progress()
 TO_RESULT = """() => document.getElementById("export-files").scrollIntoView({block: "nearest", behavior: "smooth"})"""
+NO_FILES = """() => { document.querySelector("#export-files .empty")?.setAttribute("role", "img"); }"""
+# Gradio's picture of an empty list has a name, and no role that may have one
 NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
 
 
@@ -41,14 +43,14 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         said = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="export-said")
         files = gr.Files(label="Ready to download", interactive=False, elem_id="export-files")
         with gr.Accordion("How to use the model", open=False):
-            usage = gr.Code(language="python", label="Python", interactive=False)
+            usage = gr.Code(language="python", label="Python", interactive=False, wrap_lines=True)
         build_hub(shared, stage)
 
     shown = gr.Textbox("", visible="hidden", label="export-shown")  # the run that the tab shows
     made = gr.Textbox("", visible="hidden", label="export-made", elem_id="export-made")
     gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda *a: _refresh(home, *a)),
           [shared.run, shown, stage], [status, body, stage, files, said, usage, shown], trigger_mode="always_last",
-          **QUIET)
+          **QUIET).then(None, None, None, js=NO_FILES, **QUIET)
     stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
     for button, work in [*buttons, (gguf, _gguf)]:
         button.click(None, None, None, js=TO_RESULT, **QUIET)

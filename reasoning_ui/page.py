@@ -16,6 +16,7 @@ from reasoning_ui import (
     drafts,
     export_tab,
     filling,
+    focus,
     live_tab,
     rewards_tab,
     rewards_turns,
@@ -43,8 +44,8 @@ document.addEventListener("keydown", event => {
 }, true);
 </script>"""  # Gradio's dropdown takes Tab for typing, and its list would stay open over the page after it was left
 HEAD = "".join(['<meta name="theme-color" content="#4f46e5"><meta name="robots" content="noindex">', TAB_CHOSEN,
-                LEAVE_LIST, drafts.HEAD, data_edits.HEAD, data_preview.HEAD, filling.HEAD, rewards_turns.HEAD,
-                toasts.HEAD, uploads.HEAD])
+                LEAVE_LIST, focus.HEAD, drafts.HEAD, data_edits.HEAD, data_preview.HEAD, filling.HEAD,
+                rewards_turns.HEAD, toasts.HEAD, uploads.HEAD])
 TABS: dict[str, ModuleType] = {
     "start": start_tab, "data": data_tab, "rewards": rewards_tab, "train": train_tab,
     "live": live_tab, "compare": compare_tab, "export": export_tab, "runs": runs_tab}
@@ -93,6 +94,7 @@ def build(home: StudioHome, on_space: bool = False, allow_custom_code: bool = Tr
         with gr.Tabs(elem_id="tabs", selected="start", overflow_behavior="wrap") as shared.tabs:
             for name, title in TAB_NAMES.items():
                 with gr.Tab(title, id=name) as tab:
+                    gr.HTML(f"<h2>{title}</h2>", elem_classes="rs-unseen", apply_default_css=False, padding=False)
                     TABS[name].build(shared, tab)
         shared.tabs.change(None, None, shared.tab, js=OPEN_TAB, **QUIET)
         shared.tab.change(None, shared.tab, None, js="tab => { window.studio?.opened(tab); }", **QUIET)

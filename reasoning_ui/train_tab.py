@@ -51,7 +51,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
             review = gr.HTML(elem_id="review-plan", apply_default_css=False)
             with gr.Accordion("The recipe as a file", open=False):
                 gr.Markdown("The whole run can be repeated from this text: `python -m pipeline run recipe.yaml`.")
-                text = gr.Code("", language="yaml", label="recipe.yaml", interactive=False)
+                text = gr.Code("", language="yaml", label="recipe.yaml", interactive=False, wrap_lines=True)
                 upload = gr.UploadButton("Open a recipe file", file_types=[".yaml", ".yml"], size="sm")
     _wire(shared, tab, form, start, offers, [suit, fill], upload, [about, problems, review, text, *offers, suit, fill])
 
