@@ -1,6 +1,7 @@
 """Export: walk away with the model in the form that others can load, and with a script that repeats the run."""
 
 import json
+import time
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -24,6 +25,10 @@ PROGRESS = gr.Progress()
 TO_RESULT = """() => document.getElementById("export-files").scrollIntoView({block: "nearest", behavior: "smooth"})"""
 NO_FILES = """() => { document.querySelector("#export-files .empty")?.setAttribute("role", "img"); }"""
 # Gradio's picture of an empty list has a name, and no role that may have one
+CODE = """(told, run, stage) => {
+  const [of, name, code] = JSON.parse(told);
+  return of === run && name === stage ? code : undefined;
+}"""  # what comes late is of another run or another of its models
 NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
 
 
@@ -43,7 +48,8 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         said = gr.HTML(css_template=CSS, apply_default_css=False, elem_id="export-said")
         files = gr.Files(label="Ready to download", interactive=False, elem_id="export-files")
         with gr.Accordion("How to use the model", open=False):
-            usage = gr.Code(language="python", label="Python", interactive=False, wrap_lines=True)
+            usage = gr.Code(language="python", label="Python", interactive=False, wrap_lines=True,
+                            elem_id="export-usage")
         build_hub(shared, stage)
 
     shown = gr.Textbox("", visible="hidden", label="export-shown")  # the run that the tab shows
@@ -51,7 +57,10 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     gr.on([shared.timer.open_export, shared.timer.changed_export], guard(lambda *a: _refresh(home, *a)),
           [shared.run, shown, stage], [status, body, stage, files, said, usage, shown], trigger_mode="always_last",
           **QUIET).then(None, None, None, js=NO_FILES, **QUIET)
-    stage.input(guard(lambda run, name: _usage(home.run(run), name)), [shared.run, stage], usage, **QUIET)
+    told = gr.Textbox("", visible="hidden", label="export-code")
+    stage.input(guard(lambda run, name: _code(home, run, name)), [shared.run, stage], told, trigger_mode="always_last",
+                **QUIET)
+    told.change(None, [told, shared.run, stage], usage, js=CODE, **QUIET)
     for button, work in [*buttons, (gguf, _gguf)]:
         button.click(None, None, None, js=TO_RESULT, **QUIET)
         button.click(guard(_handler(home, work)), [shared.run, stage, kind], made, api_visibility="private",
@@ -97,6 +106,11 @@ def _told(home: StudioHome, run: str, made: str) -> list[Any]:
     if of != run:
         return [gr.skip(), gr.skip()]
     return [[str(p) for p in export.existing(home.run(run))] or None, notice(text)]
+
+
+def _code(home: StudioHome, run: str, name: str) -> str:
+    """How to use a model, with whose code it is; always another text, so that the page notices it."""
+    return json.dumps([run, name, _usage(home.run(run), name), time.monotonic_ns()])
 
 
 def _merged(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:

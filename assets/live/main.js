@@ -18,7 +18,7 @@ export async function mount(page) {
   live.board = new Board(live, root.querySelector(".live-board"));
   live.groups = new Groups(live, root.querySelector(".live-groups"));
   live.log = new Log(live, root.querySelector(".live-log"));
-  page.watch("value", () => page.props.value && live.look(page.props.value));
+  page.watch("value", () => page.props.value && live.told(page.props.value));
   live.start();
 }
 
@@ -71,6 +71,12 @@ class Live {
     this.board.reset(); this.groups.reset(); this.log.reset(); this.head.reset();
     if (this.view === "groups") this.groups.opened();
     this.soon();
+  }
+
+  told(run) {  // of a run that was chosen elsewhere on the page: a reload is to find that one
+    if (run === this.run) return;
+    this.look(run);
+    if (this.visible()) this.address({ step: null, group: null });
   }
 
   choose(run) {

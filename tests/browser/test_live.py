@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunWriter
 from pipeline.studio_home import StudioHome
+from tests.browser.test_other_run import held, look_at
 from tests.live.synthetic import Synthetic, write_run
 
 DRAWN = ".live-plot .main-svg"
@@ -208,3 +209,37 @@ def test_csv_png_and_log_can_be_downloaded(page: Any, url: str, home: StudioHome
     assert waited.value.suggested_filename == "first-run-log.txt"
     waited.value.save_as(tmp_path / "log.txt")
     assert (tmp_path / "log.txt").read_bytes() == home.run("first-run").log.read_bytes()
+
+
+PARTS = {
+    "live_groups": "live.groups.list()",
+    "live_group": "live.groups.rows.querySelector('[data-group]').click()",
+    "live_log_search": "live.log.text.value = 'no such words', live.log.find()",
+    "live_search": "live.groups.text.value = 'zebra', live.groups.list()",
+}
+
+
+def test_parts_of_the_run_before_do_not_come_late(page: Any, url: str) -> None:
+    """Of step 41 of the first run, asked for before the second was chosen, which ends with step 30, and answered after
+    that: the groups, one of them, lines of the log, and the answers that hold a word."""
+    page.goto(f"{url}?run=first-run&step=41")
+    for part, act in PARTS.items():
+        look_at(page, "first-run")
+        page.get_by_text("Groups of step 41.").wait_for()
+        late = held(page, f'"{part}"', "first-run")
+        page.evaluate("act => { const {live} = document.querySelector('.live-root'); eval(act); }", act)
+        while not late:
+            page.wait_for_timeout(20)
+        look_at(page, "second-run")
+        page.wait_for_function("() => document.querySelector('.live-root').live.run === 'second-run'")
+        for route in late:
+            route.continue_()
+        seen = page.evaluate("""async () => {
+          const {live} = document.querySelector(".live-root");
+          await live.ask("live_groups", {run: live.run});  // after the late part
+          return [live.groups.root.textContent, live.log.about.textContent, location.search];
+        }""")
+        page.unroute("**/component_server/")
+        assert not re.search("Groups of step 41|zebra|No line|group=|step=", " ".join(seen)), part
+        assert "run=second-run" in seen[2]  # a reload finds the run that was chosen last
+        page.evaluate("document.querySelector('.live-root').live.openStep('grpo', 41)")

@@ -126,6 +126,46 @@ def test_a_file_that_was_asked_for_appears_with_its_own_run(page: Any, url: str)
     expect(page.locator("#export-files")).to_contain_text("recipe")
 
 
+def test_export_keeps_the_chosen_model_and_shows_the_code_of_the_run_that_is_looked_at(page: Any, url: str) -> None:
+    """SFT stays chosen when the tab is asked for anew, by its own opening and by a change in the header; with the other
+    run GRPO is, as there at first, and the code for the first run's SFT model, which comes then, is not shown."""
+    open_tab(page, url, "Export")
+    sft, grpo = (page.locator(f'#export-stage input[value="{stage}"]') for stage in ("sft", "grpo"))
+    code = page.locator("#export-usage .cm-content")
+    page.get_by_role("button", name="How to use the model").click()
+    expect(code).to_contain_text("first-run/models/grpo")
+    sft.check()
+    expect(code).to_contain_text("first-run/models/sft")
+    page.locator("#tabs").get_by_role("tab", name="Start", exact=True).first.click()
+    with page.expect_response("**/queue/join*"):
+        page.locator("#tabs").get_by_role("tab", name="Export", exact=True).first.click()
+    set_box(page, "shared-model", '{"source": "/no/such/model"}')
+    expect(page.locator("#header-status")).to_contain_text("/no/such/model")
+    expect(sft).to_be_checked()
+    expect(code).to_contain_text("first-run/models/sft")
+
+    late: list[Any] = []
+    page.route("**/queue/join*", lambda route: late.append(route) if '["first-run","grpo"]' in
+               (route.request.post_data or "") else route.continue_())
+    grpo.check()
+    while not late:
+        page.wait_for_timeout(50)
+    sft.check()
+    expect(code).to_contain_text("first-run/models/sft")
+    look_at(page, "second-run")
+    expect(page.locator("#export-status")).to_contain_text("second-run")
+    expect(grpo).to_be_checked()
+    for route in late:
+        route.continue_()
+    page.get_by_role("button", name="Recipe (YAML)").click()  # answered after the late code
+    expect(page.locator("#export-said")).to_contain_text("recipe.yaml is ready")
+    expect(code).to_contain_text("second-run/models/grpo")
+    look_at(page, "first-run")
+    expect(code).to_contain_text("first-run/models/grpo")
+    sft.check()
+    expect(code).to_contain_text("first-run/models/sft")
+
+
 def test_the_header_chooses_a_run_without_the_server_and_takes_passing_by_for_no_choice(page: Any, url: str) -> None:
     page.add_init_script(HOLD)
     open_tab(page, url, "Compare")

@@ -252,15 +252,21 @@ CONTRAST = """() => {
 }"""
 
 
+PICTURED = """() => [...document.querySelectorAll("button")].filter(button => button.getClientRects().length &&
+  button.textContent.trim() && getComputedStyle(button).backgroundImage !== "none").map(button => button.textContent)"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_text_holds_the_contrast_of_4_5_to_1(page: Any, app_url: str, theme: str) -> None:
-    """WCAG 2 AA: the ratio of the luminances (L1 + 0.05) / (L2 + 0.05) is at least 4.5, or 3 for large text."""
+    """WCAG 2 AA: the ratio of the luminances (L1 + 0.05) / (L2 + 0.05) is at least 4.5, or 3 for large text; of all text
+    of every tab, and of all buttons that can be pressed."""
     open_page(page, app_url, f"?__theme={theme}")
     poor = {}
     for name in TABS:
         open_tab(page, name)
         page.wait_for_timeout(700)
         poor |= dict.fromkeys(page.evaluate(CONTRAST), name)
+        assert page.evaluate(PICTURED) == [], "a button with a picture behind its words was not measured"
     assert not poor, "\n".join(f"{tab}: {line}" for line, tab in poor.items())
 
 
