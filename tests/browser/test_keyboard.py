@@ -1,6 +1,7 @@
 """The keyboard alone: no stop is lost, passing by asks for nothing, and what goes away leaves the focus on the page."""
 
 import itertools
+import re
 from typing import Any
 
 from playwright.sync_api import expect
@@ -43,6 +44,7 @@ def test_the_focus_stays_on_the_page_when_what_had_it_goes(page: Any, app_url: s
     column.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
+    expect(page.locator("#shared-data").locator("input, textarea")).to_have_value(re.compile('"reasoning":""'))
     expect(column).to_be_focused()
     expect(column).to_have_attribute("aria-expanded", "false")
     page.keyboard.press("ArrowDown")

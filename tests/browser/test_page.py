@@ -258,8 +258,8 @@ PICTURED = """() => [...document.querySelectorAll("button")].filter(button => bu
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_text_holds_the_contrast_of_4_5_to_1(page: Any, app_url: str, theme: str) -> None:
-    """WCAG 2 AA: the ratio of the luminances (L1 + 0.05) / (L2 + 0.05) is at least 4.5, or 3 for large text; of all text
-    of every tab, and of all buttons that can be pressed."""
+    """WCAG 2 AA: the ratio of the luminances (L1 + 0.05) / (L2 + 0.05) is at least 4.5, or 3 for large text;
+    of the text of all tabs, and of all buttons that can be pressed."""
     open_page(page, app_url, f"?__theme={theme}")
     poor = {}
     for name in TABS:
