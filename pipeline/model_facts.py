@@ -69,7 +69,7 @@ def local_folder(source: str, revision: str | None = None) -> Path | None:
     """The folder of a model that is on this machine already (the Hub's cache included), or None for one to fetch."""
     if source == "tiny":
         return TINY
-    path = Path(source).expanduser()
+    path = reach.path_of(source)
     if reach.looks_like_path(source):
         reach.check(path, EngineError)
     if path.is_dir():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
-from pipeline.reach import REFUSED, looks_like_path
+from pipeline.reach import REFUSED, looks_like_path, path_of
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
 from pipeline.studio_home import StudioHome
@@ -118,7 +118,7 @@ class OwnedHome(StudioHome):
             self.run(recipe.parent.run)
         named = [recipe.model.source, recipe.data.source, recipe.data.test_source, *recipe.evaluate.benchmarks]
         for source in [*filter(None, named), *_texts(request)]:
-            if looks_like_path(source) and not self.may_read(Path(source).expanduser()):
+            if looks_like_path(source) and not self.may_read(path_of(source)):
                 raise RunError(REFUSED)
 
     def may_read(self, path: Path) -> bool:

@@ -26,6 +26,14 @@ def check(path: Path, error: type[StudioError] = DatasetError) -> None:
         raise error(REFUSED)
 
 
+def path_of(source: str) -> Path:
+    """The path that a person named, with `~` as their home; as it stands where there is no such home."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        return Path(source)
+
+
 def looks_like_path(source: str) -> bool:
     """Whether a source would be opened as a file or folder and not as a name."""
     try:

@@ -47,10 +47,10 @@ def dataset(step: DataStep) -> str:
     if source in DATASETS or source.startswith(gym.PREFIX) or looks_like_hub_id(source):
         return ""
     try:
-        reach.check(Path(source).expanduser())  # what is remembered was not asked for by this visitor
+        reach.check(reach.path_of(source))  # what is remembered was not asked for by this visitor
     except DatasetError as error:
         return str(error)
-    return _remember(("dataset", source, Path(source).expanduser().exists()), 30, lambda: _unreadable(step))
+    return _remember(("dataset", source, reach.path_of(source).exists()), 30, lambda: _unreadable(step))
 
 
 def sft_rows(step: DataStep, seed: int) -> int | None:

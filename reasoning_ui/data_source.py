@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from pipeline import reach
 from pipeline.dataset import gym
 from pipeline.dataset.sources import DATASETS, looks_like_hub_id
 from pipeline.errors import DatasetError
@@ -102,6 +103,8 @@ def _from_gym(task: str | None, size: float | None, seed: float | None, level: f
 
 def _from_hub(repo: str, config: str, split: str, revision: str, now: str) -> str:
     name = (repo or "").strip().removeprefix("https://huggingface.co/datasets/").strip("/")
+    if not name:
+        raise DatasetError("Write the name of a dataset first: owner/name, for example openai/gsm8k.")
     if not looks_like_hub_id(name):
         raise DatasetError(f"{name!r} is not a dataset's name. It looks like owner/name, for example openai/gsm8k.")
     return new_source(now, name, *((v or "").strip() or None for v in (config, split, revision)))
@@ -124,9 +127,10 @@ def _pasted(shared: Shared, text: str, now: str) -> str:
 
 
 def _path(shared: Shared, value: str, now: str) -> str:
-    from pathlib import Path
-
-    path = Path((value or "").strip()).expanduser()
+    named = (value or "").strip()
+    if not named:
+        raise DatasetError("Write the full path of a file first.")
+    path = reach.path_of(named)
     if not path.is_file():
         raise DatasetError(f"There is no file {str(path)!r} on this machine. Give its full path.")
     check_path(shared, DataStep(source=str(path)))

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import reach
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.sources import DATASETS
 from pipeline.errors import DatasetError, EngineError
@@ -66,7 +67,7 @@ def check_path(shared: Shared, data: DataStep) -> None:
     for source in (data.source, data.test_source):
         if not source or source in DATASETS or not shared.on_space:
             continue
-        path = Path(source).expanduser()
+        path = reach.path_of(source)
         if path.exists() and not path.resolve().is_relative_to(shared.home.private.resolve()):
             raise DatasetError("On a Space, files of the machine cannot be opened. Upload the file instead.")
 

@@ -20,7 +20,7 @@ def model_folder(source: str, revision: str | None = None, tokenizer_only: bool 
             raise EngineError("The bundled model assets/tiny-reasoner is missing. Get a complete copy of the project, "
                               "or make it with: python -m pipeline.tiny_model")
         return TINY_FOLDER
-    folder = Path(source).expanduser()
+    folder = reach.path_of(source)
     if reach.looks_like_path(source):
         reach.check(folder, EngineError)
     if folder.is_dir():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import reach
 from pipeline.dataset.chat import ChatTokenizer, tokenise
 from pipeline.dataset.demo import demo_rows
 from pipeline.dataset.examples import Example, make_example
@@ -55,7 +56,7 @@ def prepare_parts(data: DataStep, chat: ChatTokenizer, *, seed: int, max_length:
     if problems := scheme_problems(scheme, chat.special_tokens):
         raise DatasetError("These tags cannot be used: " + " ".join(problems))
     report = PreparedReport(source=data.source)
-    if data.source not in DATASETS and (card := card_of(Path(data.source).expanduser())):
+    if data.source not in DATASETS and (card := card_of(reach.path_of(data.source))):
         return _reuse(card, data, chat, max_length, max_completion_tokens, out)
     if data.source == "demo":
         parts = _demo_parts(data, scheme, seed, report)
@@ -225,7 +226,7 @@ def _demo_parts(data: DataStep, scheme: TagScheme, seed: int, report: PreparedRe
 def _reuse(card: Card, data: DataStep, chat: ChatTokenizer, max_length: int, max_completion_tokens: int,
            out: Path) -> PreparedReport:
     """The parts of a prepared dataset as they are; rows that do not fit this run's lengths are left out and counted."""
-    folder = Path(data.source).expanduser()
+    folder = reach.path_of(data.source)
     if card.step.tags != data.tags:
         raise DatasetError(f"{card.name!r} was prepared with the tags {card.step.tags.scheme!r}. Choose those tags, or "
                            "prepare the data again.")

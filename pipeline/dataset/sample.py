@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import reach
 from pipeline.dataset import gym
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.demo import demo_rows
@@ -164,7 +165,7 @@ def _row_at(data: DataStep, number: int, seed: int) -> dict[str, Any] | None:
                 return demo_rows(part, number - before, seed)[-1]  # type: ignore[arg-type]
             before += size
         return None
-    if not Path(data.source).expanduser().exists() and local_file_of(data) is None:
+    if not reach.path_of(data.source).exists() and local_file_of(data) is None:
         return None  # on the Hub: all rows before it would have to be fetched
     for item in open_source(data):
         at = item.row if isinstance(item, Broken) else item[0]
@@ -234,7 +235,7 @@ def _size(example: Example) -> int:
 
 
 def _stamp(source: str) -> int:
-    path = Path(source).expanduser()
+    path = reach.path_of(source)
     try:
         return path.stat().st_mtime_ns if path.is_file() else 0
     except OSError:

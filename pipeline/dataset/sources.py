@@ -88,7 +88,7 @@ def open_named(source: str, config: str | None = None, split: str | None = None,
         return remembering(source, rows)
     if source.startswith(gym.PREFIX):
         return gym.gym_rows(source)
-    path = Path(source).expanduser()
+    path = reach.path_of(source)
     if reach.looks_like_path(source):
         reach.check(path)
     if path.is_file():

@@ -12,15 +12,18 @@ import pytest
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.preview import preview
 from pipeline.dataset.report import PreparedReport
-from pipeline.errors import DatasetError
+from pipeline.dataset.sources import open_named
+from pipeline.errors import DatasetError, EngineError
+from pipeline.model_facts import read_facts
 from pipeline.recipe import DataStep, ModelStep
 from pipeline.tags import SCHEMES
+from reasoning_ui import checks
 from reasoning_ui.data_check import CheckSection, _stale
 from reasoning_ui.data_html import report_html, rows_html
 from reasoning_ui.data_prepared import PreparedSection
 from reasoning_ui.data_preview import PreviewSection
-from reasoning_ui.data_source import _pasted, new_source
-from reasoning_ui.data_state import choice_of, keep_upload, with_limit
+from reasoning_ui.data_source import _from_hub, _pasted, _path, new_source
+from reasoning_ui.data_state import check_path, choice_of, keep_upload, with_limit
 from reasoning_ui.data_tab import _refresh
 from reasoning_ui.highlight import chat_html, trained_words
 from reasoning_ui.shared import guard
@@ -176,3 +179,24 @@ def test_a_report_with_everything_in_it_is_safe():
     assert "<script" not in report_html(report)
     sample = SimpleNamespace(rows=[(1, {EVIL: EVIL})], columns=[EVIL])
     assert "<script" not in rows_html(sample, None)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "a\0b"])
+def test_what_cannot_be_a_path_is_told_like_any_other_wrong_name(shared, name):
+    """`~nobody-of-this-name` has no home folder, which pathlib tells with a RuntimeError."""
+    step = DataStep(source=name)
+    check_path(shared, step)
+    with pytest.raises(DatasetError, match="There is no file"):
+        _path(shared, name, step.model_dump_json())
+    with pytest.raises(DatasetError):
+        open_named(name)
+    with pytest.raises(EngineError):
+        read_facts(name)
+    assert "There is no dataset" in checks.dataset(DataStep(source=name))
+
+
+def test_nothing_written_asks_for_something(shared):
+    with pytest.raises(DatasetError, match="Write the full path"):
+        _path(shared, "  ", "")
+    with pytest.raises(DatasetError, match="Write the name"):
+        _from_hub("", "", "", "", "")
