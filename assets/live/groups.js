@@ -35,7 +35,8 @@ export class Groups {
 
   reset() {
     this.asked = {}; this.opening = false;  // what is on its way is of another run
-    this.stage = "grpo"; this.loaded = false; this.shown = null; this.rows.replaceChildren(); this.one.hidden = true; this.browse.hidden = false;
+    this.stage = "grpo"; this.loaded = false; this.shown = null; this.one.hidden = true; this.browse.hidden = false;
+    this.rows.replaceChildren(); this.about.textContent = ""; this.more.hidden = true;
   }
 
   opened() { if (!this.loaded && !this.opening && this.one.hidden && this.live.run) this.list(); }
