@@ -4,9 +4,9 @@ A built-in name stays a name, also where a file or folder of that name lies besi
 """
 
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import Any
 
+from pipeline import reach
 from pipeline.dataset.sources import DATASETS
 from pipeline.recipe import Recipe
 
@@ -20,9 +20,9 @@ def whole_path(source: str, names: Container[str] = ()) -> str:
     if source in names:
         return source
     try:
-        path = Path(source).expanduser()
+        path = reach.path_of(source)
         return str(path.absolute()) if source and path.exists() else source
-    except (OSError, ValueError, RuntimeError):  # not a path at all: too long, a null byte, the home of nobody
+    except (OSError, ValueError):  # not a path at all: too long, or with a null byte
         return source
 
 

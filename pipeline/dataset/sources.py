@@ -207,11 +207,11 @@ def _on_hub(name: str) -> tuple[str, str | None] | None:
 def _is_there(name: str) -> bool:
     """Whether a name is that of a file or folder that may be read."""
     try:
-        path = Path(name).expanduser()
+        path = reach.path_of(name)
         if reach.looks_like_path(name):
             reach.check(path)
         return path.exists()
-    except (OSError, ValueError, RuntimeError):  # not a path at all: too long, a null byte, the home of nobody
+    except (OSError, ValueError):  # not a path at all: too long, or with a null byte
         return False
 
 
