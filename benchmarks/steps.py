@@ -112,8 +112,10 @@ def ours(args: argparse.Namespace, work: Path, name: str = "ours") -> Side:
             return None
         split = {part: [row["value"] for row in reader.metric(f"time/{part}_seconds") if row["stage"] == "grpo"]
                  for part in ("generate", "score", "learn")}
+        parts = next((json.loads(row["data"]) for row in reader.events()
+                      if row["stage"] == "grpo" and row["text"].startswith("Ready to train")), None)
         return Seen(ends, [mean * args.batch for mean in means], ends[0] - began[0],
-                    {DIFFERENCE: apart} if apart else None, split)
+                    {DIFFERENCE: apart} if apart else None, split, parts)
 
     def problem() -> str | None:
         now = jobs.state(home, run_id)
@@ -185,7 +187,8 @@ def main() -> None:
     if args.again:
         args.data = given
         again = _started(args, work, "again", deadline, 1)
-        result["start_seconds_again"] = again.reach(1, deadline).start_seconds
+        seen = again.reach(1, deadline)
+        result |= {"start_seconds_again": seen.start_seconds, "start_again": seen.start}
         again.end()
         _write(args, result)
 
@@ -199,7 +202,8 @@ def _started(args: argparse.Namespace, work: Path, name: str, deadline: float, s
         side.end()
         raise
     steps_taken = [seen.start_seconds, *(after - before for before, after in itertools.pairwise(seen.ends))]
-    print(f"{name}: first step after {steps_taken[0]:.0f} s, then {[round(s, 1) for s in steps_taken[1:]]}", flush=True)
+    print(f"{name}: first step after {steps_taken[0]:.0f} s, then {[round(s, 1) for s in steps_taken[1:]]}"
+          + (f"; before it {seen.start}" if seen.start else ""), flush=True)
     return side
 
 

@@ -28,6 +28,7 @@ class Seen(NamedTuple):
     start_seconds: float  # from the start of its GRPO (plain: of its process) to the end of its first step
     sampling: dict[str, list[float]] | None = None  # of each step: what it logs of vLLM against the trainer
     split: dict[str, list[float]] | None = None  # of each step: the seconds of its parts
+    start: dict[str, float] | None = None  # the seconds of what comes before the first step
 
 
 @dataclass

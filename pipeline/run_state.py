@@ -48,12 +48,12 @@ class RunState:
 
     @property
     def words(self) -> str:
-        """`GRPO, 12 of 200 steps, about 3 min left`."""
+        """`GRPO, 12 of 200 steps, about 3 min left`; before the first one, what is done meanwhile."""
         parts = [STAGE_WORDS.get(self.stage, self.stage)] if self.stage else []
-        if self.total and self.unit:
+        if self.total and self.unit and (self.done or not self.message):
             parts.append(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}")
         elif self.message:
-            parts.append(self.message)
+            parts.append(self.message[:1].lower() + self.message[1:] if parts else self.message)
         if self.paused:
             parts.append("paused")
         elif self.alive and self.seconds_left is not None:

@@ -71,7 +71,7 @@ export class Head {
     const running = row.state === "running" && ["running", "stopping"].includes(head.state);
     const share = row.total ? Math.min(1, row.done / row.total) : row.state === "finished" ? 1 : 0;
     const ended = ["failed", "stopped", "interrupted"].includes(row.state) ? row.state : "";
-    const count = row.total && row.total > 1 ? `${Math.round(row.done)} of ${Math.round(row.total)} ${row.unit || ""}` : "";
+    const count = row.total && row.total > 1 && (row.done || !row.message) ? `${Math.round(row.done)} of ${Math.round(row.total)} ${row.unit || ""}` : "";
     const item = el("li", { "data-state": running ? "running" : row.state, "aria-current": running ? "step" : null },
       el("span", {}, STAGES[row.name] || row.name), el("small", {}, row.state === "finished" ? "done" : count || ended || row.message || row.state),
       el("i", { style: `width:${(100 * (row.state === "finished" ? 1 : share)).toFixed(1)}%` }));

@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from pipeline import held_out, tags
 from pipeline.engines.checkpoints import mark_complete, prune
 from pipeline.engines.gpu_use import GpuUse
+from pipeline.engines.start import FIRST_STEP
 from pipeline.errors import EngineError
 from pipeline.rewards import RewardSet
 from pipeline.rewards.answers import same_answer
@@ -177,7 +178,8 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.is_main:  # the time left follows from here on: without the loading and an earlier attempt's steps
-            self.run.progress(state.global_step, state.max_steps, "steps")
+            compiles = FIRST_STEP if torch.cuda.is_available() else ""
+            self.run.progress(state.global_step, state.max_steps, "steps", compiles)
         if torch.cuda.is_available():
             self._gpu_use = GpuUse(torch.cuda.utilization)
             self._gpu_use.start()

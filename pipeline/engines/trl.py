@@ -22,8 +22,7 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 from pipeline import tags
-from pipeline.dataset.chat import ChatTokenizer, model_folder, prompt_messages, tokenise
-from pipeline.dataset.part_files import read_part
+from pipeline.dataset.chat import ChatTokenizer, model_folder
 from pipeline.engines.base import Generator
 from pipeline.engines.checkpoints import checkpoint_step, last_complete
 from pipeline.engines.choose import choice
@@ -42,9 +41,10 @@ from pipeline.engines.merging import merge_adapter
 from pipeline.engines.recording import RecordGroups, Watch
 from pipeline.engines.sampling import TransformersGenerator
 from pipeline.engines.score_once import ScoresOnce
+from pipeline.engines.start import WITH_VLLM, Start
+from pipeline.engines.training_rows import grpo_rows, sft_examples, validation_rows
 from pipeline.engines.vllm_sampling import VllmGenerator
 from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
-from pipeline.errors import DatasetError
 from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped
 
@@ -60,33 +60,37 @@ class TrlEngine:
 
     def train_sft(self, run: Run, model: str | Path) -> None:
         """Loss on the answer's tokens only, as `tokenise` marks them; the adapter goes to `adapters/sft`."""
-        step = run.recipe.model
+        step, start = run.recipe.model, Start(run, _is_main())
+        start.loading("model", "Loading the model")
         tokenizer = load_tokenizer(model, step)
         tokenizer.padding_side = "right"
         set_seed(run.recipe.seed)
         peft_model = with_adapter(load_model(model, step), run.recipe.lora, run.recipe.seed)
         tune_threads(peft_model)
         tell_trainable(run, peft_model)
-        train_sft_with(run, model, peft_model, tokenizer)
+        train_sft_with(run, model, peft_model, tokenizer, start)
 
     def train_grpo(self, run: Run, model: str | Path) -> None:
         """A fresh adapter on the merged SFT model, which is also the KL reference; into `adapters/grpo`."""
-        recipe = run.recipe
+        recipe, start, vllm = run.recipe, Start(run, _is_main()), uses_vllm(run)
         tell_slower(run)
-        model = snapshot(model, recipe.model) if uses_vllm(run) else model
+        start.loading("model", "Loading the model")
+        model = snapshot(model, recipe.model) if vllm else model
         tokenizer = load_tokenizer(model, recipe.model)
         base = load_model(model, recipe.model)
         tune_threads(base)
         set_seed(recipe.seed)  # before the trainer builds the adapter, which TRL does not seed itself
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
+            if vllm:
+                start.loading("vllm", WITH_VLLM)
             with exact_sampling(recipe.model.precision):
                 trainer = RecordedGRPOTrainer(
                     model=base, processing_class=tokenizer, peft_config=lora_config(base, recipe.lora),
                     reward_funcs=[named(label) for label in rewards.labels], args=grpo_config(run, rewards),
                     train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
             tell_trainable(run, trainer.model)
-            train_grpo_with(run, trainer, rewards, scheme)
+            train_grpo_with(run, trainer, rewards, scheme, start)
 
     def merge(self, run: Run, model: str | Path, adapter: Path, out: Path) -> None:
         """Into `out`, always from the 16-bit base."""
@@ -105,7 +109,7 @@ class TrlEngine:
 # What the Unsloth engine shares -------------------------------------------------------------------------------------
 
 
-def train_sft_with(run: Run, model: str | Path, peft_model: Any, tokenizer: Any) -> None:
+def train_sft_with(run: Run, model: str | Path, peft_model: Any, tokenizer: Any, start: Start) -> None:
     """Run the SFT trainer over the run's data with a model that has its adapter already."""
     chat = ChatTokenizer.load(str(model), template=run.recipe.model.chat_template)
     rows = sft_examples(run, chat, "sft")
@@ -116,10 +120,10 @@ def train_sft_with(run: Run, model: str | Path, peft_model: Any, tokenizer: Any)
         eval_dataset=Dataset.from_list(held_out) if held_out else None, callbacks=[watch],
         data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True, label_pad_token_id=-100,
                                              pad_to_multiple_of=8 if device() == "cuda" else None))
-    _train(run, trainer, watch)
+    _train(run, trainer, watch, start)
 
 
-def train_grpo_with(run: Run, trainer: Any, rewards: RewardSet, scheme: tags.TagScheme) -> None:
+def train_grpo_with(run: Run, trainer: Any, rewards: RewardSet, scheme: tags.TagScheme, start: Start) -> None:
     """Run a GRPO trainer that has the `RecordGroups` mixin."""
     grpo = run.recipe.grpo
     watch = Watch(run, is_main=trainer.accelerator.is_main_process, processes=trainer.accelerator.num_processes,
@@ -127,10 +131,10 @@ def train_grpo_with(run: Run, trainer: Any, rewards: RewardSet, scheme: tags.Tag
     watch.trainer = trainer
     trainer.watch(run, rewards, scheme)
     trainer.add_callback(watch)
-    _train(run, trainer, watch)
+    _train(run, trainer, watch, start)
 
 
-def _train(run: Run, trainer: Any, watch: Watch) -> None:
+def _train(run: Run, trainer: Any, watch: Watch, start: Start) -> None:
     trainer.remove_callback(PrinterCallback)
     resume = _agreed_checkpoint(run, watch)
     if watch.is_main:
@@ -139,6 +143,7 @@ def _train(run: Run, trainer: Any, watch: Watch) -> None:
         if resume:
             run.event("info", f"Continues after step {step}.", step)
     _load_on_plain_cpu(trainer)
+    start.ready()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     trainer.accelerator.wait_for_everyone()  # no rank leaves while rank 0 still writes
     if watch.stopped:
@@ -223,39 +228,6 @@ def _common_arguments(run: Run) -> dict[str, Any]:
             "gradient_checkpointing_kwargs": {"use_reentrant": False}, "logging_steps": 1, "disable_tqdm": True,
             "report_to": "none", "save_strategy": "steps", "save_total_limit": None, "push_to_hub": False,
             "remove_unused_columns": False, "dataloader_pin_memory": not on_cpu, "ddp_find_unused_parameters": False}
-
-
-def sft_examples(run: Run, chat: ChatTokenizer, part: str) -> list[dict[str, list[int]]]:
-    """`input_ids`, `labels` and `attention_mask` of every row with a worked solution. Raises DatasetError for none."""
-    rows = [row for row in read_part(run.folder.data(part)) if row["completion"]]
-    examples = []
-    for row in rows:
-        done = tokenise(chat, row)
-        if len(done.input_ids) <= run.recipe.model.max_length:
-            examples.append({"input_ids": done.input_ids, "labels": done.labels,
-                             "attention_mask": [1] * len(done.input_ids)})
-    if not examples and part == "sft":
-        raise DatasetError("No row with a worked solution is left for SFT: lower the limits on length, map a reasoning "
-                           "column, or switch SFT off.")
-    return examples
-
-
-def grpo_rows(run: Run, part: str) -> Dataset:
-    """Columns prompt (messages), question and reference; only rows whose answer is known."""
-    rows = [{"prompt": prompt_messages(row), "question": row["question"], "reference": row["reference"]}
-            for row in read_part(run.folder.data(part)) if row["reference"] is not None]
-    if not rows:
-        raise DatasetError(f"No row with a known answer is left for the {part} part: map an answer column or choose "
-                           "how the answer is found in the Data tab.")
-    return Dataset.from_list(rows)
-
-
-def validation_rows(run: Run) -> Dataset | None:
-    """The first questions of the validation part, when held-out scoring is on."""
-    if run.recipe.grpo.eval_every == 0:
-        return None
-    rows = grpo_rows(run, "validation")
-    return rows.select(range(min(run.recipe.grpo.eval_rows, len(rows))))
 
 
 def named(label: str) -> Any:

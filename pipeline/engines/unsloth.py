@@ -26,7 +26,6 @@ from pipeline.engines.trl import (
     RecordedGRPOTrainer,
     TrlEngine,
     grpo_config,
-    grpo_rows,
     named,
     tell_slower,
     tell_trainable,
@@ -34,12 +33,17 @@ from pipeline.engines.trl import (
     train_grpo_with,
     train_sft_with,
     uses_vllm,
-    validation_rows,
 )
-from pipeline.engines.vllm_sampling import start_sooner, vllm_rank
+from pipeline.engines.start import WITH_VLLM, Start
+from pipeline.engines.training_rows import grpo_rows, validation_rows
+from pipeline.engines.vllm_sampling import vllm_rank
+from pipeline.engines.vllm_start import graphs_alone, is_small, start_sooner
 from pipeline.errors import EngineError
+from pipeline.recipe import Recipe
 from pipeline.rewards import RewardSet
 from pipeline.run import Run
+
+UNSLOTH_UNSET = 256  # its default of max_num_seqs
 
 
 class UnslothEngine(TrlEngine):
@@ -49,16 +53,20 @@ class UnslothEngine(TrlEngine):
 
     def train_sft(self, run: Run, model: str | Path) -> None:
         """As the TRL engine, with Unsloth's model; vLLM is not loaded."""
+        start = Start(run, is_main=True)
+        start.loading("model", "Loading the model")
         peft_model, tokenizer = self._load(run, model, sampling=False)
         tokenizer.padding_side = "right"
         tell_trainable(run, peft_model)
-        train_sft_with(run, model, peft_model, tokenizer)
+        train_sft_with(run, model, peft_model, tokenizer, start)
 
     def train_grpo(self, run: Run, model: str | Path) -> None:
         """As the TRL engine, with Unsloth's model, its loss and its vLLM."""
         assert_patched()
         recipe, vllm = run.recipe, uses_vllm(run)  # with fast_inference but no vLLM, Unsloth raises
+        start = Start(run, is_main=True)
         tell_slower(run)
+        start.loading("vllm" if vllm else "model", WITH_VLLM if vllm else "Loading the model")
         peft_model, tokenizer = self._load(run, snapshot(model, recipe.model) if vllm else model, sampling=vllm)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
@@ -74,7 +82,7 @@ class UnslothEngine(TrlEngine):
                 reward_funcs=[named(label) for label in rewards.labels],
                 train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
             tell_trainable(run, peft_model)
-            train_grpo_with(run, trainer, rewards, scheme)
+            train_grpo_with(run, trainer, rewards, scheme, start)
 
     def _load(self, run: Run, source: str | Path, sampling: bool) -> tuple[Any, Any]:
         step, lora = run.recipe.model, run.recipe.lora
@@ -85,8 +93,12 @@ class UnslothEngine(TrlEngine):
         set_seed(run.recipe.seed)
         if sampling:
             start_sooner()
-        options: dict[str, Any] = {"fast_inference": True, "max_lora_rank": vllm_rank(lora.rank),
-                                   "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
+        answers = answers_at_once(run.recipe)
+        options: dict[str, Any] = {
+            "fast_inference": True, "max_lora_rank": vllm_rank(lora.rank), "max_num_seqs": answers,
+            "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
+        if sampling and is_small(source, step.revision if str(source) == step.source else None):
+            options["compilation_config"] = graphs_alone(answers)
         try:
             model, tokenizer = FastLanguageModel.from_pretrained(
                 model_name=str(source), revision=step.revision if str(source) == step.source else None,
@@ -103,6 +115,14 @@ class UnslothEngine(TrlEngine):
             use_gradient_checkpointing=_checkpointing(run))
         tokenizer.padding_side = "left"
         return model, tokenizer
+
+
+def answers_at_once(recipe: Recipe) -> int:
+    """How many answers vLLM is to work on together: all that it is asked for at a time, as TRL has it. Without that
+    Unsloth decides by the free memory, and vLLM records CUDA graphs for many more, or lets some wait. To Unsloth 256
+    says that nothing was chosen."""
+    answers = recipe.grpo.batch_size * recipe.grpo.accumulation
+    return answers + (answers == UNSLOTH_UNSET)
 
 
 def assert_patched() -> None:

@@ -151,21 +151,6 @@ def same_shape(one: Path, other: Path) -> bool:
     return bool(configs[0] == configs[1] and ends[0] == ends[1])
 
 
-def start_sooner() -> None:
-    """Spare a vLLM inside a trainer's process two things that it does before its first answer.
-
-    To look at a model's class it starts Python and imports itself once more, so that CUDA is not started here: 8 to 22
-    seconds the first time. A trainer has started CUDA already. And FlashInfer's sampler, which Unsloth switches on
-    where it finds nvcc, whatever the environment says, is compiled while vLLM loads.
-    """
-    from vllm import envs
-    from vllm.model_executor.models import registry
-
-    if hasattr(registry, "_run_in_subprocess"):
-        registry._run_in_subprocess = lambda look: look()
-    envs.environment_variables["VLLM_USE_FLASHINFER_SAMPLER"] = lambda: False
-
-
 def told_cause(log: Path | None, seen: int) -> str:
     """What was printed to a log after byte `seen` about want of memory, otherwise the last error; empty without any."""
     if log is None or not log.exists():

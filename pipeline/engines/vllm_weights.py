@@ -18,7 +18,8 @@ from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 
 from pipeline.engines.rounding import DROPPED_BITS, stochastic
-from pipeline.engines.vllm_sampling import start_sooner, vllm_rank
+from pipeline.engines.vllm_sampling import vllm_rank
+from pipeline.engines.vllm_start import graph_sizes, start_sooner
 
 # vLLM and the trainer never agree on a token's probability to the last digit. Each token is weighted by their ratio, at
 # most 2 (https://fengyao.notion.site/off-policy-rl). TRL's default multiplies the ratios of a whole answer and drops
@@ -42,12 +43,26 @@ def exact_sampling(precision: str) -> Iterator[None]:
         grpo_trainer.VLLMGeneration = kept
 
 
-class SummedWeights(vllm_generation.VLLMGeneration):
-    """Gives vLLM the sums of a 16-bit base and its adapter."""
+class TrainersVllm(vllm_generation.VLLMGeneration):
+    """TRL's vLLM, started as `vllm_start` says."""
 
     def _init_vllm(self) -> None:
         start_sooner()
-        super()._init_vllm()
+        plain = vllm_generation.LLM
+        vllm_generation.LLM = lambda **options: self.start(plain, options)
+        try:
+            super()._init_vllm()
+        finally:
+            vllm_generation.LLM = plain
+
+    def start(self, cls: Any, options: dict[str, Any]) -> Any:
+        """A `cls` (`vllm.LLM`, or one made of it) with TRL's options."""
+        sizes = graph_sizes(options["max_num_seqs"])
+        return cls(**options, compilation_config={"cudagraph_capture_sizes": sizes})
+
+
+class SummedWeights(TrainersVllm):
+    """Gives vLLM the sums of a 16-bit base and its adapter."""
 
     def sync_weights(self) -> None:
         """Every layer that has an adapter, in one go; the others too where a vLLM that slept has lost them.
@@ -60,21 +75,19 @@ class SummedWeights(vllm_generation.VLLMGeneration):
         self.llm.reset_prefix_cache()
 
 
-class AdapterRequests(vllm_generation.VLLMGeneration):
+class AdapterRequests(TrainersVllm):
     """Gives vLLM the adapter after every step, as a new one, and names it in every request."""
 
     def _init_vllm(self) -> None:
-        start_sooner()
         self._adapter = tempfile.TemporaryDirectory(prefix="adapter-")
         self._version = 0
-        rank = max(config.r for config in self.model.peft_config.values())
-        plain = vllm_generation.LLM
-        vllm_generation.LLM = lambda **options: _adapter_llm(plain, self)(
-            **options, enable_lora=True, max_loras=1, max_lora_rank=vllm_rank(rank))
-        try:
-            super()._init_vllm()
-        finally:
-            vllm_generation.LLM = plain
+        super()._init_vllm()
+
+    def start(self, cls: Any, options: dict[str, Any]) -> Any:
+        """See `TrainersVllm.start`."""
+        rank = vllm_rank(max(config.r for config in self.model.peft_config.values()))
+        return super().start(_adapter_llm(cls, self),
+                             options | {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank})
 
     def sync_weights(self) -> None:
         """Write the adapter where vLLM reads it with the next request."""

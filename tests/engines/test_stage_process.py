@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import stage_process
 from pipeline.dataset.chat import ChatTokenizer
-from pipeline.engines.trl import sft_examples
+from pipeline.engines.training_rows import sft_examples
 from pipeline.errors import DatasetError, EngineError, RunError
 from pipeline.failures import OUT_OF_MEMORY, explain
 from pipeline.run_folder import RunReader

@@ -12,7 +12,8 @@ from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.part_files import read_part
 from pipeline.engines.base import Sampling
 from pipeline.engines.loading import adapter_layers, load_tokenizer
-from pipeline.engines.trl import TrlEngine, grpo_rows, sft_examples
+from pipeline.engines.training_rows import grpo_rows, sft_examples
+from pipeline.engines.trl import TrlEngine
 from pipeline.errors import EngineError
 from pipeline.run import Stopped
 from pipeline.run_folder import RunReader

@@ -145,7 +145,7 @@ def test_every_step_has_an_adapter_of_its_own_in_the_requests(monkeypatch: pytes
             asked.append("reset")
 
     def start(self: Any) -> None:
-        self.llm = generation.LLM(model=self.model.name_or_path)
+        self.llm = generation.LLM(model=self.model.name_or_path, max_num_seqs=12)
 
     from trl.generation import vllm_generation as generation
 
@@ -165,6 +165,7 @@ def test_every_step_has_an_adapter_of_its_own_in_the_requests(monkeypatch: pytes
     assert not switches["VLLM_USE_FLASHINFER_SAMPLER"]()
     assert generation.LLM is Llm
     assert made.llm.options["enable_lora"] and made.llm.options["max_lora_rank"] == 8
+    assert made.llm.options["compilation_config"] == {"cudagraph_capture_sizes": [1, 2, 4, 8, 12]}
     for step in (1, 2):
         made.sync_weights()
         made.llm.generate(["a prompt"])

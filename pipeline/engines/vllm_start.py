@@ -1,0 +1,51 @@
+"""How a vLLM inside a trainer's process is started: without what only costs time before its first answer."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StudioError
+from pipeline.memory import SMALL_PARAMETERS
+from pipeline.model_facts import read_facts
+
+LARGEST_GRAPH = 512  # answers at once for which vLLM records a CUDA graph; more are run without one
+
+
+def start_sooner() -> None:
+    """Spare a vLLM inside a trainer's process two things that it does before its first answer.
+
+    To look at a model's class it starts Python and imports itself once more, so that CUDA is not started here: 8 to 25
+    seconds the first time. A trainer has started CUDA already. And FlashInfer's sampler, which Unsloth switches on
+    where it finds nvcc, whatever the environment says, is compiled while vLLM loads.
+    """
+    from vllm import envs
+    from vllm.model_executor.models import registry
+
+    if hasattr(registry, "_run_in_subprocess"):
+        registry._run_in_subprocess = lambda look: look()
+    envs.environment_variables["VLLM_USE_FLASHINFER_SAMPLER"] = lambda: False
+
+
+def graph_sizes(answers: int) -> list[int]:
+    """For how many answers at once vLLM is to record a CUDA graph when it never samples more than `answers`: the steps
+    that it takes by itself, but not twice as far."""
+    most = min(answers, LARGEST_GRAPH)
+    steps = {1, 2, 4, *range(8, min(most, 256) + 1, 8), *range(256, most + 1, 16), most}
+    return sorted(size for size in steps if size <= most)
+
+
+def graphs_alone(answers: int) -> dict[str, Any]:
+    """vLLM's `compilation_config` without torch.compile: the recorded graphs hold vLLM's own kernels. Each is recorded
+    once, for requests with an adapter, which a trainer's all have."""
+    return {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": graph_sizes(answers),
+            "cudagraph_specialize_lora": False}
+
+
+def is_small(source: str | Path, revision: str | None = None) -> bool:
+    """Whether a model is so small that sampling waits for Python and not for the GPU: then compiling it gains nothing.
+
+    Measured at 135 million parameters (docs/gpu.md); a model whose size cannot be read counts as large.
+    """
+    try:
+        return 0 < read_facts(str(source), revision).parameters <= SMALL_PARAMETERS
+    except StudioError:
+        return False
