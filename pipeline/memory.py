@@ -29,7 +29,8 @@ CONSTANTS = {
     "sft_scores_bytes": 13.5,  # per token and vocabulary entry: 16-bit logits, float32 copy, its softmax, gradients
     "grpo_scores_bytes": 8.0,  # 16-bit logits, the same divided by the temperature, gradients
     "cpu_scores_bytes": 12.0,
-    "unsloth_sft_scores_gib": 0.1,  # its loss looks at a piece of the tokens at a time
+    "unsloth_scores_gib": 0.3,  # its losses look at a piece of the tokens at a time
+    "unsloth_layer": 0.75,  # of a layer's activations, with its kernels; the layers' inputs go to the machine's memory
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
 # Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured at 135 million parameters (docs/gpu.md): GRPO starts
@@ -82,13 +83,12 @@ class Plan(NamedTuple):
 
 def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
     """The bars of supervised fine-tuning."""
-    tokens, with_unsloth = recipe.sft.batch_size * recipe.model.max_length, _unsloth(recipe, facts, hardware)
+    tokens = recipe.sft.batch_size * recipe.model.max_length
     if recipe.model.precision == "fp8":  # which vLLM makes, and SFT does without it
-        recipe = with_values(recipe, {("model", "precision"): "16bit"}) or recipe
+        engine = "unsloth" if _unsloth(recipe, facts, hardware) else recipe.model.engine
+        recipe = with_values(recipe, {("model", "precision"): "16bit", ("model", "engine"): engine}) or recipe
     bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
-            _scores(facts, tokens, hardware, "sft", "the whole text")]
-    if with_unsloth:
-        bars[-1] = bars[-1]._replace(gib=CONSTANTS["unsloth_sft_scores_gib"])
+            _scores(recipe, facts, tokens, hardware, "sft", "the whole text")]
     return Estimate("SFT", tuple(bars), _capacity(recipe, hardware))
 
 
@@ -99,14 +99,16 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
     prompt = max(recipe.model.max_length - grpo.max_completion_tokens, 1)
     answers = grpo.batch_size * grpo.max_completion_tokens
     learning = [_activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
-                _scores(facts, answers, hardware, "grpo", "the answers")]
+                _scores(recipe, facts, answers, hardware, "grpo", "the answers")]
     bars = [*_standing(recipe, facts, hardware), *learning]
     if samples_with_vllm(recipe, facts, hardware):
-        awake, graphs = _vllm_bars(recipe, facts, hardware)
+        awake, beside = _vllm_bars(recipe, facts, hardware)
+        if _unsloth(recipe, facts, hardware):
+            bars = [bar for bar in bars if bar.name != "Weights"]  # vLLM's are the trainer's too
         if recipe.model.vllm_sleep:
             more = sum(bar.gib for bar in awake) - sum(bar.gib for bar in learning)
             awake = [Bar("vLLM, in turns", max(more, 0.0), "what sampling needs beyond the memory that learning left")]
-        bars += [*awake, graphs]
+        bars += [*awake, *beside]
     else:
         cache = grpo.batch_size * grpo.accumulation * recipe.model.max_length * kv_bytes_per_token(facts, hardware)
         bars.append(Bar("KV cache", cache / GIB, "keys and values of the answers being sampled"))
@@ -222,26 +224,35 @@ def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardw
     if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, facts, hardware):
         size *= CONSTANTS["quantised_activations"]
     layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
-    if recipe.lora.gradient_checkpointing:
+    if recipe.lora.gradient_checkpointing and _unsloth(recipe, facts, hardware):
+        values, why = CONSTANTS["unsloth_layer"] * layer, "one layer at a time; their inputs go to the machine's memory"
+    elif recipe.lora.gradient_checkpointing:
         values, why = facts.layers * facts.hidden + layer, "one input per layer, and one layer recomputed at a time"
     else:
         values, why = facts.layers * layer, "everything the backward pass needs, in all layers"
     return Bar("Activations", tokens * values * size / GIB, why)
 
 
-def _scores(facts: ModelFacts, tokens: int, hardware: Hardware, stage: str, of: str) -> Bar:
+def _scores(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware, stage: str, of: str) -> Bar:
     per_entry = CONSTANTS[f"{stage}_scores_bytes" if hardware.gpus else "cpu_scores_bytes"]
-    return Bar("Token scores", tokens * facts.vocabulary * per_entry / GIB, f"a score for every word piece at {of}")
+    gib = tokens * facts.vocabulary * per_entry / GIB
+    if _unsloth(recipe, facts, hardware):
+        gib = min(gib, CONSTANTS["unsloth_scores_gib"])
+    return Bar("Token scores", gib, f"a score for every word piece at {of}")
 
 
-def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[list[Bar], Bar]:
+def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[list[Bar], list[Bar]]:
     """What vLLM gives back when it sleeps, and what it keeps."""
     share = recipe.model.gpu_memory_share * hardware.device_memory_gib
     weights = min(weights_gib(facts, recipe.model.precision, hardware), share)
-    return [
-        Bar("vLLM weights", weights, "the model a second time, for sampling"),
+    shared = _unsloth(recipe, facts, hardware)
+    awake = [
+        Bar("vLLM weights", weights, "the model, which training shares" if shared else
+            "the model a second time, for sampling"),
         Bar("vLLM KV cache", share - weights, "the rest of vLLM's share: keys and values of the answers being sampled"),
-    ], Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast")
+    ]
+    graphs = Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast")
+    return awake, [] if shared else [graphs]
 
 
 def _best_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, batch: int, times: int) -> float | None:

@@ -61,7 +61,8 @@ def test_sft_of_an_fp8_base_needs_what_16_bit_needs_and_its_grpo_less() -> None:
     """vLLM makes fp8 while it loads for GRPO; SFT has no vLLM, so its base stays in 16 bit."""
     whole, small = (Recipe(model=ModelStep(engine="unsloth", precision=p)) for p in ("16bit", "fp8"))
     assert estimate_sft(small, QWEN, gpu(80)).bars == estimate_sft(whole, QWEN, gpu(80)).bars
-    assert bar(estimate_grpo(small, QWEN, gpu(80)), "Weights") < bar(estimate_grpo(whole, QWEN, gpu(80)), "Weights")
+    needed = [bar(estimate_grpo(recipe, QWEN, gpu(80)), "vLLM weights") for recipe in (small, whole)]
+    assert needed[0] < needed[1]
 
 
 def test_keys_and_values_of_a_token_are_28_kib() -> None:
@@ -78,11 +79,22 @@ def test_vllm_takes_its_share_of_the_gpu_and_nothing_without_one() -> None:
 
 def test_a_sleeping_vllm_counts_only_beyond_what_learning_holds() -> None:
     """Learning + vLLM awake = a + b; asleep in turns = max(a, b); the CUDA graphs stay. 0.4 of 80 GiB is 32 GiB."""
-    awake = estimate_grpo(Recipe(model=ModelStep(gpu_memory_share=0.4)), QWEN, gpu(80))
+    awake = estimate_grpo(Recipe(model=ModelStep(gpu_memory_share=0.4, engine="trl")), QWEN, gpu(80))
     asleep = estimate_grpo(Recipe(model=ModelStep(gpu_memory_share=0.4, engine="trl", vllm_sleep=True)), QWEN, gpu(80))
     learning = bar(awake, "Activations") + bar(awake, "Token scores")
     assert awake.total_gib - asleep.total_gib == pytest.approx(min(learning, 32.0))
     assert bar(asleep, "CUDA graphs") == bar(awake, "CUDA graphs")
+
+
+def test_unsloth_and_its_vllm_have_one_copy_of_the_weights_and_keep_one_layer_at_a_time() -> None:
+    """A layer of the model: 0.75·(18·1536 + 4·8960) = 47,616 values of 2 bytes for each of 8·1,024 tokens in SFT."""
+    trl, unsloth = (Recipe(model=ModelStep(engine=engine, max_length=1024), sft=SftStep(batch_size=8))
+                    for engine in ("trl", "unsloth"))
+    ours, theirs = (estimate_grpo(recipe, QWEN, gpu(80)) for recipe in (trl, unsloth))
+    assert bar(ours, "Weights") == bar(ours, "vLLM weights") == bar(theirs, "vLLM weights")
+    assert not {"Weights", "CUDA graphs"} & {b.name for b in theirs.bars}
+    assert bar(estimate_sft(unsloth, QWEN, gpu(80)), "Activations") == pytest.approx(8192 * 47_616 * 2 / GIB)
+    assert bar(estimate_sft(unsloth, QWEN, gpu(80)), "Token scores") == 0.3
 
 
 def test_more_of_anything_never_needs_less() -> None:
@@ -207,7 +219,10 @@ SMALL, BILLION = shape(576, 1536, 30, 3, 134_515_008), shape(2048, 8192, 16, 8, 
 @pytest.mark.parametrize(("facts", "engine", "precision", "length", "stage", "peak_gib"), [
     (SMALL, "trl", "16bit", 1024, "SFT", 12.10), (SMALL, "trl", "4bit", 2048, "SFT", 25.13),
     (BILLION, "trl", "16bit", 2048, "SFT", 28.56), (BILLION, "trl", "4bit", 1024, "SFT", 16.34),
-    (SMALL, "trl", "16bit", 1024, "GRPO", 19.33), (SMALL, "unsloth", "16bit", 1024, "SFT", 2.04)])
+    (SMALL, "trl", "16bit", 1024, "GRPO", 19.33), (SMALL, "unsloth", "16bit", 1024, "SFT", 2.04),
+    (SMALL, "unsloth", "16bit", 1024, "GRPO", 15.59), (SMALL, "unsloth", "4bit", 2048, "SFT", 2.03),
+    (SMALL, "unsloth", "4bit", 2048, "GRPO", 16.29), (BILLION, "unsloth", "16bit", 2048, "SFT", 5.92),
+    (BILLION, "unsloth", "16bit", 2048, "GRPO", 19.00)])
 def test_estimates_are_within_15_percent_of_what_an_h200_was_seen_to_hold(
         facts: ModelFacts, engine: str, precision: str, length: int, stage: str, peak_gib: float) -> None:
     """Batch 16, a tenth of the GPU for vLLM: docs/results/gpu-memory-*.json."""
@@ -221,7 +236,7 @@ def test_estimates_are_within_15_percent_of_what_an_h200_was_seen_to_hold(
 @pytest.mark.parametrize(("parameters", "memory_gib", "used_gib", "step", "engine", "why"), [
     (134_515_008, 80, 0, {}, "trl", "faster than Unsloth with a model of up to 200 million parameters"),
     (134_515_008, 80, 70, {}, "trl", "faster than Unsloth"),  # taken by others now: the run waits, the choice stays
-    (134_515_008, 10, 0, {}, "unsloth", "TRL is faster"),  # SFT takes 12.4 GiB with TRL, 2.4 with Unsloth
+    (134_515_008, 10, 0, {}, "unsloth", "TRL is faster"),  # SFT takes 12.4 GiB with TRL, 1.9 with Unsloth
     (134_515_008, 2, 0, {}, "trl", "faster than Unsloth"),  # neither fits
     (134_515_008, 10, 0, {"engine": "trl"}, "trl", "as chosen"),
     (134_515_008, 80, 0, {"engine": "unsloth"}, "unsloth", "as chosen"),
@@ -236,7 +251,7 @@ def test_auto_takes_trl_for_a_small_model_unless_only_unsloth_fits(
     facts, machine = replace(SMALL, parameters=parameters), gpu(memory_gib, used_gib)
     choice = choose_engine(recipe, facts, machine)
     assert choice.engine == engine and why in choice.why and choice.vllm
-    assert (bar(estimate_sft(recipe, facts, machine), "Token scores") < 0.2) == (engine == "unsloth")
+    assert (bar(estimate_sft(recipe, facts, machine), "Token scores") < 0.5) == (engine == "unsloth")
 
 
 @pytest.mark.parametrize(("model", "engine"), [({}, "trl"), ({"source": "/nowhere"}, "unsloth"),
