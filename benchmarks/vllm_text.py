@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-
 from vllm import LLM, SamplingParams
 
 from benchmarks.turns import ratio
@@ -26,12 +24,13 @@ from pipeline.engines.vllm_weights import ONLY_TOKENS
 def main() -> None:
     """Alternate, print, write."""
     args = _arguments()
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     llm = LLM(model=args.model, max_model_len=args.max_tokens + 64, gpu_memory_utilization=args.vllm_share)
     seconds: dict[str, list[float]] = {"text": [], "tokens": []}
-    _sample(llm, args, {})
+    sample(llm, args, {})
     for number in range(args.repeats):
         for way in ("text", "tokens") if number % 2 == 0 else ("tokens", "text"):
-            seconds[way].append(_sample(llm, args, ONLY_TOKENS if way == "tokens" else {}))
+            seconds[way].append(sample(llm, args, ONLY_TOKENS if way == "tokens" else {}))
     saved = statistics.median(seconds["text"]) - statistics.median(seconds["tokens"])
     found = {"seconds": seconds, "tokens_over_text": ratio(seconds["tokens"], seconds["text"]),
              "milliseconds_saved_per_1000_tokens": saved / (args.answers * args.max_tokens) * 1e6}
@@ -41,7 +40,7 @@ def main() -> None:
         Path(args.out).write_text(json.dumps({"cores": os.cpu_count(), "settings": settings, **found}, indent=1) + "\n")
 
 
-def _sample(llm: Any, args: argparse.Namespace, more: dict[str, Any]) -> float:
+def sample(llm: Any, args: argparse.Namespace, more: dict[str, Any]) -> float:
     """Seconds for all answers, each to another prompt of 50 tokens."""
     prompts = [{"prompt_token_ids": list(range(100 + i, 150 + i))} for i in range(args.answers)]
     how = SamplingParams(temperature=1.0, max_tokens=args.max_tokens, ignore_eos=True, logprobs=0, **more)
