@@ -22,7 +22,7 @@ from benchmarks.runs import wait_until_finished
 from pipeline import jobs
 from pipeline.demo import GRPO_ANSWERS, demo_recipe
 from pipeline.recipe import Recipe
-from pipeline.run_folder import RunReader
+from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
 
 RIGHT = "completion/exact_rate"
@@ -40,7 +40,7 @@ def recipe(seed: int, gpus: int, source: str | None, steps: int, share: float) -
     return Recipe.model_validate(values)
 
 
-def run(home: StudioHome, wanted: Recipe, limit_seconds: float) -> Any:
+def run(home: StudioHome, wanted: Recipe, limit_seconds: float) -> RunFolder:
     """The finished run's folder."""
     run_id = jobs.start(home, wanted)
     wait_until_finished(home, run_id, limit_seconds)
@@ -86,8 +86,9 @@ def main() -> None:
     home = StudioHome(Path(args.home or tempfile.mkdtemp(prefix="curves-")))
     source = args.source or str(run(home, recipe(1, 1, None, 0, args.vllm_share), args.limit_seconds).model("sft"))
     print("SFT model:", source, flush=True)
-    before = json.loads(Path(args.beside).read_text())["curves"] if args.beside else {}
-    curves: dict[str, dict[str, list[float]]] = before
+    curves: dict[str, dict[str, list[float]]] = {}
+    if args.beside:
+        curves = json.loads(Path(args.beside).read_text())["curves"]
     for gpus in args.gpus:
         for seed in args.seeds:
             folder = run(home, recipe(seed, gpus, source, args.steps, args.vllm_share), args.limit_seconds)

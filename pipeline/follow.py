@@ -93,7 +93,6 @@ def _title(now: RunState) -> str:
 def _figures(now: RunState) -> str:
     if now.state == "waiting" or now.paused:
         return now.reason
-    counts = now.total and (now.done or not now.message)
-    count = f"{now.done:,.0f}/{now.total:,.0f} {now.unit}" if counts else now.message
+    count = f"{now.done:,.0f}/{now.total:,.0f} {now.unit}" if now.counts else now.message
     left = f", {duration(now.seconds_left)} left" if now.seconds_left is not None else ""
     return count + left

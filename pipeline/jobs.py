@@ -223,7 +223,7 @@ def _check_questions(kind: str, recipe: Recipe, request: Mapping[str, Any] | Non
 
 def _where(now: RunState) -> str:
     words = STAGE_WORDS.get(now.stage, now.stage or "Starting")
-    return f"{words}, {now.message[:1].lower()}{now.message[1:]}" if now.message else words
+    return f"{words}, {now.doing}" if now.message else words
 
 
 def _new_id(name: str) -> str:

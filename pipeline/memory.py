@@ -33,8 +33,8 @@ CONSTANTS = {
     "unsloth_layer": 0.75,  # of a layer's activations, with its kernels; the layers' inputs go to the machine's memory
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
-# Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured at 135 million parameters (docs/gpu.md): GRPO starts
-# in 84, not 141 s, and a step takes 2.9, not 4.8 s; SFT takes six times the memory. No larger one was timed.
+# Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured at 135 million parameters (docs/gpu.md): a GRPO step
+# takes 3.0, not 4.7 s, and the first one comes as soon; SFT takes six times the memory. No larger one was timed.
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
@@ -83,10 +83,9 @@ class Plan(NamedTuple):
 
 def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
     """The bars of supervised fine-tuning."""
-    tokens = recipe.sft.batch_size * recipe.model.max_length
+    recipe, tokens = _decided(recipe, facts, hardware), recipe.sft.batch_size * recipe.model.max_length
     if recipe.model.precision == "fp8":  # which vLLM makes, and SFT does without it
-        engine = "unsloth" if _unsloth(recipe, facts, hardware) else recipe.model.engine
-        recipe = with_values(recipe, {("model", "precision"): "16bit", ("model", "engine"): engine}) or recipe
+        recipe = with_values(recipe, {("model", "precision"): "16bit"}) or recipe
     bars = [*_standing(recipe, facts, hardware), _activations(recipe, facts, tokens, hardware),
             _scores(recipe, facts, tokens, hardware, "sft", "the whole text")]
     return Estimate("SFT", tuple(bars), _capacity(recipe, hardware))
@@ -95,7 +94,7 @@ def estimate_sft(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estim
 def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Estimate:
     """The bars of GRPO. With vLLM its share of the GPU is taken for the whole stage, unless vLLM sleeps while learning:
     then only the larger of what sampling and what learning hold counts."""
-    grpo = recipe.grpo
+    recipe, grpo = _decided(recipe, facts, hardware), recipe.grpo
     prompt = max(recipe.model.max_length - grpo.max_completion_tokens, 1)
     answers = grpo.batch_size * grpo.max_completion_tokens
     learning = [_activations(recipe, facts, grpo.batch_size * (prompt + grpo.max_completion_tokens), hardware),
@@ -103,7 +102,7 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
     bars = [*_standing(recipe, facts, hardware), *learning]
     if samples_with_vllm(recipe, facts, hardware):
         awake, beside = _vllm_bars(recipe, facts, hardware)
-        if _unsloth(recipe, facts, hardware):
+        if _unsloth(recipe, hardware):
             bars = [bar for bar in bars if bar.name != "Weights"]  # vLLM's are the trainer's too
         if recipe.model.vllm_sleep:
             more = sum(bar.gib for bar in awake) - sum(bar.gib for bar in learning)
@@ -183,21 +182,29 @@ def choose_engine(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Choi
     if with_unsloth and not with_trl:
         return replace(found, why="Unsloth with vLLM, on one GPU: TRL is faster for a model of "
                        f"{size}, but would need more memory than this GPU has")
-    return replace(found, engine="trl", why=f"TRL with vLLM, because it starts and steps faster than Unsloth with a "
+    return replace(found, engine="trl", why=f"TRL with vLLM, because it takes steps faster than Unsloth with a "
                    f"model of {size}")
 
 
 # ------------------------------------------------------------------------------------------------------------------
 
 
-def _unsloth(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> bool:
-    """Whether Unsloth trains: chosen, or taken by `auto`."""
-    return bool(hardware.gpus) and choose_engine(recipe, facts, hardware).engine == "unsloth"
+def _decided(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Recipe:
+    """The recipe with the engine that `auto` takes for it, so that the bars need not choose anew."""
+    return _with_engine(recipe, choose_engine(recipe, facts, hardware).engine)
+
+
+def _with_engine(recipe: Recipe, engine: str) -> Recipe:
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"engine": engine})})
+
+
+def _unsloth(recipe: Recipe, hardware: Hardware) -> bool:
+    """Whether Unsloth trains a recipe whose engine is decided."""
+    return bool(hardware.gpus) and recipe.model.engine == "unsloth"
 
 
 def _fits_with(recipe: Recipe, engine: str, facts: ModelFacts, hardware: Hardware) -> bool:
-    forced = recipe.model_copy(update={"model": recipe.model.model_copy(update={"engine": engine})})
-    return all(estimate.fits for estimate in estimates(forced, facts, hardware))
+    return all(estimate.fits for estimate in estimates(_with_engine(recipe, engine), facts, hardware))
 
 
 def _capacity(recipe: Recipe, hardware: Hardware) -> float:
@@ -221,10 +228,10 @@ def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar
 
 def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware) -> Bar:
     size = 2.0 if hardware.gpus else 4.0
-    if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, facts, hardware):
+    if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, hardware):
         size *= CONSTANTS["quantised_activations"]
     layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
-    if recipe.lora.gradient_checkpointing and _unsloth(recipe, facts, hardware):
+    if recipe.lora.gradient_checkpointing and _unsloth(recipe, hardware):
         values, why = CONSTANTS["unsloth_layer"] * layer, "one layer at a time; their inputs go to the machine's memory"
     elif recipe.lora.gradient_checkpointing:
         values, why = facts.layers * facts.hidden + layer, "one input per layer, and one layer recomputed at a time"
@@ -236,7 +243,7 @@ def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardw
 def _scores(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware, stage: str, of: str) -> Bar:
     per_entry = CONSTANTS[f"{stage}_scores_bytes" if hardware.gpus else "cpu_scores_bytes"]
     gib = tokens * facts.vocabulary * per_entry / GIB
-    if _unsloth(recipe, facts, hardware):
+    if _unsloth(recipe, hardware):
         gib = min(gib, CONSTANTS["unsloth_scores_gib"])
     return Bar("Token scores", gib, f"a score for every word piece at {of}")
 
@@ -245,7 +252,7 @@ def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[l
     """What vLLM gives back when it sleeps, and what it keeps."""
     share = recipe.model.gpu_memory_share * hardware.device_memory_gib
     weights = min(weights_gib(facts, recipe.model.precision, hardware), share)
-    shared = _unsloth(recipe, facts, hardware)
+    shared = _unsloth(recipe, hardware)
     awake = [
         Bar("vLLM weights", weights, "the model, which training shares" if shared else
             "the model a second time, for sampling"),

@@ -47,13 +47,24 @@ class RunState:
     job: dict[str, Any] | None = None  # the last extra job: kind, state, reason, remedy
 
     @property
+    def counts(self) -> bool:
+        """Whether what is done says more than the message: not before the first step of a stage that tells what it
+        does meanwhile (assets/live/head.js has the same rule)."""
+        return bool(self.total and (self.done or not self.message))
+
+    @property
+    def doing(self) -> str:
+        """The message as it stands after a comma."""
+        return self.message[:1].lower() + self.message[1:]
+
+    @property
     def words(self) -> str:
         """`GRPO, 12 of 200 steps, about 3 min left`; before the first one, what is done meanwhile."""
         parts = [STAGE_WORDS.get(self.stage, self.stage)] if self.stage else []
-        if self.total and self.unit and (self.done or not self.message):
+        if self.counts and self.unit:
             parts.append(f"{self.done:,.0f} of {self.total:,.0f} {self.unit}")
         elif self.message:
-            parts.append(self.message[:1].lower() + self.message[1:] if parts else self.message)
+            parts.append(self.doing if parts else self.message)
         if self.paused:
             parts.append("paused")
         elif self.alive and self.seconds_left is not None:

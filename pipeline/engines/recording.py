@@ -178,8 +178,8 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.is_main:  # the time left follows from here on: without the loading and an earlier attempt's steps
-            compiles = FIRST_STEP if torch.cuda.is_available() else ""
-            self.run.progress(state.global_step, state.max_steps, "steps", compiles)
+            compiles = self.run.stage == "grpo" and torch.cuda.is_available()
+            self.run.progress(state.global_step, state.max_steps, "steps", FIRST_STEP if compiles else "")
         if torch.cuda.is_available():
             self._gpu_use = GpuUse(torch.cuda.utilization)
             self._gpu_use.start()

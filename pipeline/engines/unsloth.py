@@ -93,12 +93,7 @@ class UnslothEngine(TrlEngine):
         set_seed(run.recipe.seed)
         if sampling:
             start_sooner()
-        answers = answers_at_once(run.recipe)
-        options: dict[str, Any] = {
-            "fast_inference": True, "max_lora_rank": vllm_rank(lora.rank), "max_num_seqs": answers,
-            "gpu_memory_utilization": step.gpu_memory_share} if sampling else {}
-        if sampling and is_small(source, step.revision if str(source) == step.source else None):
-            options["compilation_config"] = graphs_alone(answers)
+        options = vllm_options(run.recipe, source) if sampling else {}
         try:
             model, tokenizer = FastLanguageModel.from_pretrained(
                 model_name=str(source), revision=step.revision if str(source) == step.source else None,
@@ -115,6 +110,15 @@ class UnslothEngine(TrlEngine):
             use_gradient_checkpointing=_checkpointing(run))
         tokenizer.padding_side = "left"
         return model, tokenizer
+
+
+def vllm_options(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
+    """What Unsloth is told of the vLLM that samples from the model in a folder."""
+    answers = answers_at_once(recipe)
+    options: dict[str, Any] = {
+        "fast_inference": True, "max_lora_rank": vllm_rank(recipe.lora.rank), "max_num_seqs": answers,
+        "gpu_memory_utilization": recipe.model.gpu_memory_share}
+    return options | ({"compilation_config": graphs_alone(answers)} if is_small(folder) else {})
 
 
 def answers_at_once(recipe: Recipe) -> int:

@@ -40,12 +40,13 @@ def graphs_alone(answers: int) -> dict[str, Any]:
             "cudagraph_specialize_lora": False}
 
 
-def is_small(source: str | Path, revision: str | None = None) -> bool:
-    """Whether a model is so small that sampling waits for Python and not for the GPU: then compiling it gains nothing.
+def is_small(folder: str | Path) -> bool:
+    """Whether the model in a folder is so small that sampling waits for Python and not for the GPU: then compiling it
+    gains nothing.
 
     Measured at 135 million parameters (docs/gpu.md); a model whose size cannot be read counts as large.
     """
     try:
-        return 0 < read_facts(str(source), revision).parameters <= SMALL_PARAMETERS
+        return 0 < read_facts(str(folder)).parameters <= SMALL_PARAMETERS
     except StudioError:
         return False
