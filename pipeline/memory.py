@@ -25,7 +25,7 @@ CONSTANTS = {
     "vllm_graphs_gib": 0.6,  # captured CUDA graphs, beside the share that vLLM was given
     "layer_hidden": 18,  # activations of one layer per token, in multiples of the hidden size …
     "layer_intermediate": 4,  # … and of the MLP's inner size
-    "quantised_activations": 2.0,  # on an 8-bit or 4-bit base norms, and what passes between layers, are float32
+    "quantised_inputs": 2.0,  # on an 8-bit or 4-bit base what passes between layers is float32
     "sft_scores_bytes": 13.5,  # per token and vocabulary entry: 16-bit logits, float32 copy, its softmax, gradients
     "grpo_scores_bytes": 8.0,  # 16-bit logits, the same divided by the temperature, gradients
     "cpu_scores_bytes": 12.0,
@@ -34,7 +34,7 @@ CONSTANTS = {
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
 # Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured at 135 million parameters (docs/gpu.md): a GRPO step
-# takes 3.0, not 4.7 s, and the first one comes as soon; SFT takes six times the memory. No larger one was timed.
+# takes 2.4, not 3.6 s, and the first one comes as soon; SFT takes six times the memory. No larger one was timed.
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
@@ -227,16 +227,16 @@ def _standing(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> list[Bar
 
 
 def _activations(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware) -> Bar:
-    size = 2.0 if hardware.gpus else 4.0
+    size, passed = 2.0 if hardware.gpus else 4.0, float(facts.hidden)
     if hardware.gpus and recipe.model.precision != "16bit" and not _unsloth(recipe, hardware):
-        size *= CONSTANTS["quantised_activations"]
+        passed *= CONSTANTS["quantised_inputs"]
     layer = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
     if recipe.lora.gradient_checkpointing and _unsloth(recipe, hardware):
         values, why = CONSTANTS["unsloth_layer"] * layer, "one layer at a time; their inputs go to the machine's memory"
     elif recipe.lora.gradient_checkpointing:
-        values, why = facts.layers * facts.hidden + layer, "one input per layer, and one layer recomputed at a time"
+        values, why = facts.layers * passed + layer, "one input per layer, and one layer recomputed at a time"
     else:
-        values, why = facts.layers * layer, "everything the backward pass needs, in all layers"
+        values, why = facts.layers * layer * passed / facts.hidden, "everything the backward pass needs, in all layers"
     return Bar("Activations", tokens * values * size / GIB, why)
 
 

@@ -219,10 +219,13 @@ SMALL, BILLION = shape(576, 1536, 30, 3, 134_515_008), shape(2048, 8192, 16, 8, 
 @pytest.mark.parametrize(("facts", "engine", "precision", "length", "stage", "peak_gib"), [
     (SMALL, "trl", "16bit", 1024, "SFT", 12.10), (SMALL, "trl", "4bit", 2048, "SFT", 25.13),
     (BILLION, "trl", "16bit", 2048, "SFT", 28.56), (BILLION, "trl", "4bit", 1024, "SFT", 16.34),
-    (SMALL, "trl", "16bit", 1024, "GRPO", 19.33), (SMALL, "unsloth", "16bit", 1024, "SFT", 2.04),
+    (SMALL, "trl", "16bit", 1024, "GRPO", 19.33), (SMALL, "trl", "4bit", 2048, "GRPO", 25.07),
+    (BILLION, "trl", "16bit", 2048, "GRPO", 27.18), (BILLION, "trl", "4bit", 1024, "GRPO", 21.07),
+    (SMALL, "unsloth", "16bit", 1024, "SFT", 2.04),
     (SMALL, "unsloth", "16bit", 1024, "GRPO", 15.59), (SMALL, "unsloth", "4bit", 2048, "SFT", 2.03),
     (SMALL, "unsloth", "4bit", 2048, "GRPO", 16.29), (BILLION, "unsloth", "16bit", 2048, "SFT", 5.92),
-    (BILLION, "unsloth", "16bit", 2048, "GRPO", 19.00)])
+    (BILLION, "unsloth", "16bit", 2048, "GRPO", 19.00), (BILLION, "unsloth", "4bit", 1024, "SFT", 3.17),
+    (BILLION, "unsloth", "4bit", 1024, "GRPO", 16.44), (SMALL, "unsloth", "fp8", 1024, "GRPO", 15.73)])
 def test_estimates_are_within_15_percent_of_what_an_h200_was_seen_to_hold(
         facts: ModelFacts, engine: str, precision: str, length: int, stage: str, peak_gib: float) -> None:
     """Batch 16, a tenth of the GPU for vLLM: docs/results/gpu-memory-*.json."""
