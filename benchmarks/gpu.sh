@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|ways|curve|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|ways|packing|curve|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -57,6 +57,11 @@ if wanted once; then # what the second scoring of the answers costs
 fi
 if wanted ways; then # vLLM in a process of its own, without torch.compile, and in the trainer's process
   $PYTHON -m benchmarks.vllm_ways --model "$MODEL" --max-tokens 512 --out "$OUT/gpu-vllm-ways.json" || failed=1
+fi
+if wanted packing; then # Unsloth's learning from answers in one row and in rows of one length
+  PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/unsloth_packing.py" --model "${LARGE:-$MODEL}" \
+    --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --vllm-share 0.15 --steps 28 ${LARGE:+--stop-every 491} \
+    --out "$OUT/gpu-packing.json" || failed=1
 fi
 if wanted curve; then # the demo's GRPO on one GPU and on two, from one SFT model
   $PYTHON -m benchmarks.same_curve --gpus 1 2 --out "$OUT/gpu-same-curve.json" || failed=1

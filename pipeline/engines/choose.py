@@ -59,6 +59,9 @@ def engine_for(recipe: Recipe) -> Engine:
             from pipeline.engines.trl import TrlEngine
 
             return TrlEngine()
+        from pipeline.engines.unsloth_packing import choose_rows
+
+        choose_rows(recipe.model)
         from pipeline.engines.unsloth import UnslothEngine
 
         return UnslothEngine()

@@ -40,13 +40,13 @@ def graphs_alone(answers: int) -> dict[str, Any]:
             "cudagraph_specialize_lora": False}
 
 
-def is_small(folder: str | Path) -> bool:
-    """Whether the model in a folder is so small that sampling waits for Python and not for the GPU: then compiling it
-    gains nothing.
+def is_small(model: str | Path, revision: str | None = None, most: int = SMALL_PARAMETERS) -> bool:
+    """Whether a model has at most so many parameters; one whose size cannot be read counts as large.
 
-    Measured at 135 million parameters (docs/gpu.md); a model whose size cannot be read counts as large.
+    Up to SMALL_PARAMETERS sampling waits for Python and not for the GPU, and compiling a model gains nothing: measured
+    at 135 million (docs/gpu.md).
     """
     try:
-        return 0 < read_facts(str(folder)).parameters <= SMALL_PARAMETERS
+        return 0 < read_facts(str(model), revision).parameters <= most
     except StudioError:
         return False
