@@ -27,6 +27,7 @@ MODELS = [("Bundled tiny model (demo)", "tiny"),
 DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathematics", "gsm8k"),
             ("LIMO: hard mathematics, long solutions", "limo"), ("OpenR1: mathematics, long reasoning", "openr1")]
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+RESUME = "resume"  # in place of a tab: resume the run, then open Live
 # `shown_in` for the run, without the server: its answer might come after a run was chosen elsewhere
 CHOSEN_RUN = """(run, seen) => (run || "") === (seen ? JSON.parse(seen)[4] : "") ? undefined : run || ''"""
 
@@ -63,7 +64,15 @@ class Header:
         triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
                     shared.rewards.change]
         gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
-        self.go.click(go_to, target, shared.tabs, **QUIET)
+        self.go.click(guard(lambda run, to: gone(home, run, to)), [shared.run, target], shared.tabs, **QUIET)
+
+
+def gone(home: StudioHome, run: str, target: str) -> gr.Tabs:
+    """The tab that the button leads to; with RESUME it resumes the run first. Raises RunError when that is refused."""
+    if target == RESUME:
+        jobs.resume(home, run)
+        return go_to("live")
+    return go_to(target)
 
 
 def shown_in(seen: str) -> tuple[str, str, str]:
@@ -163,7 +172,7 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     chosen = ((model_choices(cards, home), model_step(model).source), (data_choices(rows), rows),
               (runs, run if card else ""))
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),
-            status, button, step.tab, key]
+            status, button, RESUME if step.resumes else step.tab, key]
 
 
 def _to_compare(home: StudioHome, card: RunCard) -> bool:

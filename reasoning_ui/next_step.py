@@ -9,12 +9,14 @@ from pipeline.run_state import RunState
 
 @dataclass(frozen=True)
 class NextStep:
-    """The header's lines: what is missing (may be empty), the next step in words, and the tab that does it."""
+    """The header's lines: what is missing (may be empty), the next step in words, and the tab that does it, or that
+    shows what the button itself has done: with `resumes` it resumes the run."""
 
     missing: tuple[str, ...]
     words: str
     button: str
     tab: str
+    resumes: bool = False
 
 
 def missing_parts(check: ModelCheck, dataset: str, rewards: RewardsStep) -> tuple[tuple[str, str], ...]:
@@ -45,7 +47,7 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, newc
     return NextStep((), "Look over the settings, then start training.", "Train", "train")
 
 
-def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | None:
+def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | tuple[str, str, str, bool] | None:
     if state.state == "running" and state.kind == "ask":
         return "Its models are loaded and answer your questions.", "Ask them", "compare"
     if state.state == "running" or state.state == "stopping":
@@ -57,7 +59,7 @@ def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | None:
     if state.state == "finished":
         return "The run is finished: take the model with you.", "Export", "export"
     if state.state in ("stopped", "interrupted"):
-        return f"The run was {state.state}; what it did so far is kept.", "Resume it", "runs"
+        return f"The run was {state.state}; what it did so far is kept.", "Resume it", "live", True
     if state.state == "failed":
         return f"The run failed: {state.reason} {state.remedy}".strip(), "See what happened", "runs"
     return None

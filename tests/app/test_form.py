@@ -12,9 +12,10 @@ from pipeline.model_check import ModelCheck
 from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.run_state import RunState
+from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
-from reasoning_ui.header import chosen_data, chosen_model, data_choices, shown_in, status_html
+from reasoning_ui.header import RESUME, chosen_data, chosen_model, data_choices, gone, shown_in, status_html
 from reasoning_ui.next_step import missing_parts, next_step
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, in_words, model_step, recipe_of, training_values, within
@@ -153,10 +154,20 @@ GOOD = ModelCheck(None)
     (RunState("running", stage="grpo", alive=True), False, "live"), (RunState("waiting"), False, "runs"),
     (RunState("running", stage="ask", alive=True, kind="ask"), False, "compare"),
     (RunState("finished"), True, "compare"), (RunState("finished"), False, "export"),
-    (RunState("interrupted"), False, "runs"), (RunState("failed", reason="No memory."), False, "runs"),
+    (RunState("interrupted"), False, "live"), (RunState("failed", reason="No memory."), False, "runs"),
     (None, False, "train")])
 def test_the_next_step_follows_the_run(state: RunState | None, to_compare: bool, tab: str) -> None:
     assert next_step((), state, newcomer=False, to_compare=to_compare).tab == tab
+
+
+def test_the_headers_button_resumes_and_then_shows_the_run(tmp_path: Path) -> None:
+    """Refused in words where there is nothing to resume; any other target is a tab."""
+    step = next_step((), RunState("stopped"), newcomer=False, to_compare=False)
+    assert step.resumes and step.button == "Resume it"
+    assert not next_step((), RunState("finished"), newcomer=False, to_compare=False).resumes
+    assert gone(StudioHome(tmp_path), "no-such-run", "train").selected == "train"
+    with pytest.raises(StudioError, match="no-such-run"):
+        gone(StudioHome(tmp_path), "no-such-run", RESUME)
 
 
 def test_a_run_that_waits_for_room_on_the_disk_says_so_in_the_header() -> None:

@@ -86,6 +86,13 @@ def test_a_run_is_watched_killed_resumed_stopped_renamed_and_deleted_with_undo(
     expect(page.locator("#runs-said")).to_contain_text("It stops")
     expect(card).to_contain_text("stopped")
 
+    page.get_by_role("button", name="Resume it").click()  # above the tabs: resumes, and shows how it goes on
+    expect(page.get_by_role("tab", name="Live", exact=True)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    expect(card).to_contain_text("● running")
+    page.locator("#runs-stop").click()
+    expect(card).to_contain_text("stopped")
+
     page.locator("#runs-delete").click()
     expect(card).to_have_count(0)
     page.locator("#runs-undo").click()

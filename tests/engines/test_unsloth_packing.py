@@ -1,12 +1,14 @@
 """When Unsloth's answers are not packed into one row; Unsloth itself needs a GPU (docs/gpu.md)."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.engines import unsloth_packing
+from pipeline.engines import choose, unsloth_packing
 from pipeline.engines.unsloth_packing import SWITCH, choose_rows
-from pipeline.recipe import ModelStep
+from pipeline.recipe import ModelStep, Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,11 @@ def test_what_a_person_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "1")
     choose_rows(ModelStep(source="tiny"))
     assert os.environ[SWITCH] == "1"
+
+
+def test_the_switch_is_set_before_unsloth_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Unsloth's place stands a module that tells what the switch was when its engine was asked for."""
+    monkeypatch.setitem(sys.modules, "pipeline.engines.unsloth",
+                        SimpleNamespace(UnslothEngine=lambda: os.environ.get(SWITCH)))
+    monkeypatch.setattr(choose, "engine_of", lambda recipe: "unsloth")
+    assert choose.engine_for(Recipe()) == "0"
