@@ -37,6 +37,11 @@ class Contestant:
         return title_of(self.key)
 
     @property
+    def model(self) -> str:
+        """The key without the precision: base, sft, grpo, or a folder, Hub id or checkpoint."""
+        return self.key.partition("@")[0]
+
+    @property
     def precision(self) -> str:
         """16bit, 8bit, 4bit or fp8."""
         return self.settings.get("precision", "16bit")
@@ -86,7 +91,7 @@ def contestants(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) ->
         if key not in chosen or chosen[key][0] < rank:
             chosen[key] = (rank, Contestant(key, answers, values, totals.get((model, settings))))
     return sorted((c for _, c in chosen.values()),
-                  key=lambda c: (ORDER.get(c.key.partition("@")[0], 9), c.key.partition("@")[0],
+                  key=lambda c: (ORDER.get(c.model, 9), c.model,
                                  PRECISIONS.index(c.precision) if c.precision in PRECISIONS else 9))
 
 

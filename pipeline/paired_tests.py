@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,8 @@ from pipeline.errors import RunError
 from pipeline.statistics import bootstrap_mean, holm, mcnemar, questions_needed, sign_flip
 
 TESTED = ("exact", "lenient", "format")
+KINDS = {"models": "Which model is better", "precisions": "What a smaller precision costs",
+         "both": "Different models at different precisions"}
 GAIN = 0.03  # the gain, in the needed number of questions, that people ask about
 WORDS = {
     "exact": ("answers {n} questions that {a} gets wrong", "loses {n} that {a} gets right"),
@@ -38,6 +40,7 @@ class PairedTest:
     method: str
     needed: int | None  # questions after which a gain of 3 points would be found
     note: str = ""
+    kind: str = "models"  # which of KINDS the pair answers
 
     @property
     def significant(self) -> bool:
@@ -56,19 +59,51 @@ class PairedTest:
 
 def tests(rows: Sequence[Row], metrics: Sequence[str] = TESTED,
           expected: Sequence[dict[str, Any]] = ()) -> list[PairedTest]:
-    """Every pair of contestants in every metric; Holm's correction over the pairs of a metric.
+    """Every pair of contestants in every metric; Holm's correction over the pairs of a family.
 
-    Raises RunError when two of them answered different questions.
+    A family is what one asks together, in one metric: the models at one precision, or the precisions, or both at once.
+    So whether training helped does not hang on how many precisions were tried afterwards. Raises RunError when two
+    contestants answered different questions.
     """
     found, pairs = contestants(rows, expected), []
     for a, b in combinations(found, 2):
         check_pairable(a, b)
         pairs.append((a, b))
+    families = [(kind_of(a, b), a.precision if kind_of(a, b) == "models" else "") for a, b in pairs]
     out = []
     for metric in metrics:
         raw = [_test(a, b, metric) for a, b in pairs]
-        for test, p in zip(raw, holm([t.p for t in raw]), strict=True):
-            out.append(PairedTest(**{**vars(test), "p_holm": p}))
+        corrected = _holm_within(families, [test.p for test in raw])
+        out += [replace(test, p_holm=p) for test, p in zip(raw, corrected, strict=True)]
+    return out
+
+
+def kind_of(a: Contestant, b: Contestant) -> str:
+    """Which of KINDS a pair answers."""
+    if a.precision == b.precision:
+        return "models"
+    return "precisions" if a.model == b.model else "both"
+
+
+def by_kind(found: Sequence[PairedTest]) -> dict[str, list[PairedTest]]:
+    """The tests under the titles of KINDS, of those kinds that there are."""
+    return {title: some for kind, title in KINDS.items() if (some := [test for test in found if test.kind == kind])}
+
+
+def correction(found: Sequence[PairedTest]) -> str:
+    """What the p-values are corrected for, in words."""
+    if len(by_kind(found)) > 1:
+        return "Holm-corrected within each group and precision"
+    return f"Holm-corrected over the {len(found)} comparisons"
+
+
+def _holm_within(families: Sequence[Any], p_values: Sequence[float]) -> list[float]:
+    """Holm's correction within each family, in the given order."""
+    out = list(p_values)
+    for family in set(families):
+        places = [place for place, its in enumerate(families) if its == family]
+        for place, p in zip(places, holm([p_values[place] for place in places]), strict=True):
+            out[place] = p
     return out
 
 
@@ -97,7 +132,7 @@ def _test(a: Contestant, b: Contestant, metric: str) -> PairedTest:
     return PairedTest(
         metric, a.key, b.key, len(d), gained, lost, sum(d) / scale / len(d), low, high, p, p,
         "exact McNemar" if single else "exact sign-flip permutation test by question",
-        questions_needed(GAIN, discordant) if discordant else None, _notes(a, b, len(common)))
+        questions_needed(GAIN, discordant) if discordant else None, _notes(a, b, len(common)), kind_of(a, b))
 
 
 def _notes(a: Contestant, b: Contestant, common: int) -> str:

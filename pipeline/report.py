@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.comparison import as_table, by_subject, percent, rate_text, summary, token_note
 from pipeline.contestants import Row, contestants, title_of, way_of
-from pipeline.paired_tests import TESTED, PairedTest
+from pipeline.paired_tests import TESTED, PairedTest, by_kind, correction
 from pipeline.recipe import Recipe
 from pipeline.reward_means import Mean
 
@@ -114,12 +114,13 @@ def claims(tests: Sequence[PairedTest]) -> str:
     """The sentences, exact accuracy first, as a Markdown list."""
     lines = []
     for metric in TESTED:
-        of_metric = [t for t in tests if t.metric == metric]
-        lines += [f"**{metric.capitalize()}**", ""] if of_metric else []
-        lines += [f"- {t.sentence}" for t in of_metric] + [""]
+        groups = by_kind([t for t in tests if t.metric == metric])
+        for title, some in groups.items():
+            lines += [f"**{metric.capitalize()}**" + f": {title[0].lower()}{title[1:]}" * (len(groups) > 1), "",
+                      *(f"- {t.sentence}" for t in some), ""]
     lines.append(
-        "Paired exact tests, Holm-corrected over the pairs of a metric; intervals of differences by paired "
-        "bootstrap over questions."
+        f"Paired exact tests, {correction([t for t in tests if t.metric == TESTED[0]])}; intervals of differences by "
+        "paired bootstrap over questions."
         if tests
         else "There is nothing to compare: one model alone was evaluated."
     )

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from pipeline import report
 from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with, token_note
 from pipeline.contestants import Row, title_of
-from pipeline.paired_tests import PairedTest
+from pipeline.paired_tests import PairedTest, by_kind, correction
 from pipeline.question_table import Question, QuestionTable
 from pipeline.report import megabytes
 from pipeline.tags import TagScheme
@@ -106,16 +106,27 @@ def _at_k(values: dict[int, float]) -> str:
 
 
 def sentences(found: Sequence[PairedTest], metric: str = "exact") -> str:
-    """What can be claimed in one metric, one line per pair."""
-    lines = []
-    for test in (t for t in found if t.metric == metric):
-        kind = "same" if not test.significant else "better" if test.difference > 0 else "worse"
-        lines.append(f"<li class='{kind}'>{escape(test.sentence)}</li>")
+    """What can be claimed in one metric, one line per pair, those that answer one question together."""
+    of_metric = [test for test in found if test.metric == metric]
+    groups, shown = by_kind(of_metric), []
+    for title, some in groups.items():
+        lines = "".join(f"<li class='{_tone(test)}'>{escape(test.sentence)}</li>" for test in some)
+        listed, head = f"<ul class='sentences'>{lines}</ul>", f"<b>{escape(title)}</b>"
+        if len(groups) == 1:
+            shown.append(listed)
+        elif some[0].kind == "both":
+            shown.append(f"<details class='kind'><summary>{head}</summary>{listed}</details>")
+        else:
+            shown.append(f"<p class='kind'>{head}</p>{listed}")
     note = "p-values: exact McNemar" if all(t.method == "exact McNemar" for t in found) else "p-values: exact test"
-    footer = (
-        f"<p class='quiet'>{note}, Holm-corrected over the {len(lines)} comparisons; intervals: paired bootstrap.</p>"
-    )
-    return f"<div class='cmp'><ul class='sentences'>{''.join(lines)}</ul>{footer if lines else ''}</div>"
+    footer = f"<p class='quiet'>{note}, {correction(of_metric)}; intervals: paired bootstrap.</p>"
+    return f"<div class='cmp'>{''.join(shown)}{footer if shown else ''}</div>"
+
+
+def _tone(test: PairedTest) -> str:
+    if not test.significant:
+        return "same"
+    return "better" if test.difference > 0 else "worse"
 
 
 def words(found: Comparison) -> str:

@@ -10,11 +10,13 @@ class WorkerReport:
 
     model_runner: Any
 
-    def memory_report(self) -> dict[str, int]:
-        """Bytes: the weights, and the most that vLLM saw beside its KV cache (weights, activations, libraries)."""
+    def memory_report(self) -> dict[str, int | None]:
+        """Bytes: the weights, and the most that vLLM saw beside its KV cache (weights, activations, libraries); None
+        where it did not look, as with a cache of a given size."""
         weights = int(self.model_runner.model_memory_usage)
-        more = (getattr(self, name, 0) or 0 for name in ("peak_activation_memory", "non_torch_memory"))
-        return {"weights": weights, "peak": weights + sum(map(int, more))}
+        activations = int(getattr(self, "peak_activation_memory", 0) or 0)
+        libraries = int(getattr(self, "non_torch_memory", 0) or 0)
+        return {"weights": weights, "peak": weights + activations + libraries if activations else None}
 
     def differs(self, folder: str) -> bool:
         """Whether `compare_weights` would name any; reads no further than to the first."""

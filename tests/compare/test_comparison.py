@@ -8,7 +8,11 @@ from pipeline import cli, cli_runs, comparison
 from pipeline.comparison import answered, benchmarks, by_subject, load, result, summary, transitions
 from pipeline.comparison import tests as paired_tests
 from pipeline.errors import RunError
+from pipeline.paired_tests import KINDS, by_kind
+from pipeline.report import claims
+from pipeline.run_folder import RunWriter
 from pipeline.studio_home import StudioHome
+from tests.compare.conftest import SETTINGS
 
 
 def pattern(both, gained, lost, neither):
@@ -55,6 +59,33 @@ def test_holm_corrects_over_the_three_pairs_of_a_metric(make_run):
     of_exact = {(t.a, t.b): t for t in paired_tests(rows) if t.metric == "exact"}
     assert list(of_exact) == [("base", "sft"), ("base", "grpo"), ("sft", "grpo")]
     assert of_exact["base", "grpo"].p_holm == pytest.approx(3 * of_exact["base", "grpo"].p)
+
+
+def test_how_many_precisions_were_tried_does_not_touch_what_is_claimed_of_training(make_run, answer):
+    """SFT and GRPO alone are one pair; two smaller GRPO models make a family of three precisions, and one of two pairs
+    that differ in both. 30 gained, none lost: p = 2 · 2⁻³⁰."""
+    sft, grpo = pattern(10, 30, 0, 60)
+    folder = make_run({"sft": sft, "grpo": grpo})
+    [alone] = [t for t in paired_tests(load(folder)[0]) if t.metric == "exact"]
+    assert alone.p_holm == alone.p == pytest.approx(2 * 2**-30)
+
+    writer = RunWriter(folder)
+    for name, right in (("8bit", 36), ("4bit", 20)):  # of the 40 that GRPO has right
+        settings = json.dumps(json.loads(SETTINGS) | {"precision": name})
+        writer.add_answers(answer("grpo", i, i < right, settings=settings) for i in range(100))
+    writer.close()
+    rows, _ = load(folder)
+    found = [t for t in paired_tests(rows) if t.metric == "exact"]
+    kinds = {(t.a, t.b): t.kind for t in found}
+    assert kinds == {("sft", "grpo"): "models", ("sft", "grpo@8bit"): "both", ("sft", "grpo@4bit"): "both",
+                     ("grpo", "grpo@8bit"): "precisions", ("grpo", "grpo@4bit"): "precisions",
+                     ("grpo@8bit", "grpo@4bit"): "precisions"}
+    assert next(t for t in found if t.kind == "models").p_holm == alone.p
+    smallest = min((t for t in found if t.kind == "precisions"), key=lambda t: t.p)
+    assert smallest.p_holm == pytest.approx(3 * smallest.p)
+    text = claims(found)
+    assert "**Exact**: which model is better" in text and "within each group and precision" in text
+    assert list(by_kind(found)) == list(KINDS.values())
 
 
 def test_answers_to_different_questions_are_not_paired(make_run, answer):

@@ -96,6 +96,8 @@ def test_memory_report_adds_up() -> None:
     worker.model_runner = SimpleNamespace(model_memory_usage=270e6)
     worker.peak_activation_memory, worker.non_torch_memory = 1e9, None
     assert worker.memory_report() == {"weights": 270_000_000, "peak": 1_270_000_000}
+    worker.peak_activation_memory = 0  # vLLM did not look: the weights alone are no peak
+    assert worker.memory_report()["peak"] is None
 
 
 def test_why_vllm_s_own_process_failed_is_found_in_the_log(tmp_path: Path) -> None:
