@@ -2,9 +2,8 @@
 
 Each file is what `benchmarks.gpu_pipeline` wrote, with the same test questions. For every way to ask that all of them
 have: right answers of each seed with 95 % interval, the exact paired test of each seed, and of all seeds together the
-mean gain with its interval. Seeds share their questions, so together the question is the unit: the differences of a
-question are summed over the seeds, then resampled (interval) and flipped in sign (p). That tells about these seeds on
-other questions of the kind; how much seeds differ is seen in their lines.
+mean gain with its interval, as the Compare page has it (`pipeline/seeds.py`). That tells about these seeds on other
+questions of the kind; how much seeds differ is seen in their lines.
 """
 
 import json
@@ -12,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.statistics import bootstrap_mean, clustered_rate, sign_flip
+from pipeline.seeds import summed
+from pipeline.statistics import clustered_rate, sign_flip
 
 Way = tuple[str, str, int, float]  # benchmark, precision, answers to each question, temperature
 
@@ -41,11 +41,9 @@ def compared(seeds: list[dict[Way, dict[str, list[int]]]], before: str = "sft", 
         differences = [[b - a for a, b in zip(*pair, strict=True)] for pair in pairs]
         each = [{before: clustered_rate(pair[0], way[2]).as_dict(), after: clustered_rate(pair[1], way[2]).as_dict(),
                  "p": sign_flip(difference)} for pair, difference in zip(pairs, differences, strict=True)]
-        together = [sum(of_question) for of_question in zip(*differences, strict=True)]
-        asked = way[2] * len(seeds)
-        low, high = bootstrap_mean([value / asked for value in together])
-        found[way] = {"seeds": each, "together": {"gain": sum(together) / asked / len(together), "low": low,
-                                                  "high": high, "p": sign_flip(together)}}
+        whole = summed([dict(enumerate(difference)) for difference in differences], way[2])
+        found[way] = {"seeds": each, "together": {"gain": whole.difference, "low": whole.low, "high": whole.high,
+                                                  "p": whole.p}}
     return found
 
 

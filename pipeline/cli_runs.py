@@ -91,15 +91,17 @@ def comparison_of(home: StudioHome, run_id: str, benchmark: str | None = None) -
 
     Raises RunError when the run has no answers, or answers to different questions.
     """
-    from pipeline import comparison, report
+    from pipeline import comparison, report, seeds
 
     rows, expected = comparison.answered(home.run(run_id), benchmark)
     tests = comparison.tests(rows, expected=expected)
     levels = report.level_table(rows, expected)
     advice = report.recommendation(rows, tests, expected) if levels else ""
     more = filter(None, [comparison.token_note(rows, expected), levels, advice])
-    text = [comparison.as_table(rows, expected), *(test.sentence for test in tests), *more]
-    return comparison.result(rows, expected, tests), "\n".join(text)
+    over = seeds.over_seeds(home, run_id, rows, expected)
+    text = [comparison.as_table(rows, expected), *(test.sentence for test in tests),
+            *(pair.sentence for pair in over), *more]
+    return comparison.result(rows, expected, tests) | {"seeds": [pair.as_dict() for pair in over]}, "\n".join(text)
 
 
 def compare(options: argparse.Namespace) -> Outcome:

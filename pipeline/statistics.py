@@ -80,14 +80,23 @@ def bootstrap_mean(
     of
     1,319 questions take a millisecond. Two numbers with few or equal values may coincide.
     """
-    values = np.asarray(values, dtype=float)
-    if values.size == 0:
+    return bootstrap_ratio(values, [1] * len(values), confidence, seed)
+
+
+def bootstrap_ratio(
+    values: Sequence[float], weights: Sequence[int], confidence: float = CONFIDENCE, seed: int = 0
+) -> tuple[float, float]:
+    """As `bootstrap_mean`, of sum(values) / sum(weights): where a question was asked `weights[q]` times and
+    `values[q]` is
+    the sum of what came out."""
+    if len(values) == 0:
         return math.nan, math.nan
-    distinct, counts = np.unique(values, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(values.size, counts / values.size, size=RESAMPLES)
-    means = drawn @ distinct / values.size
+    pairs = np.stack([np.asarray(values, dtype=float), np.asarray(weights, dtype=float)], axis=1)
+    distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(pairs), counts / len(pairs), size=RESAMPLES)
+    sums = drawn @ distinct
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [tail, 1 - tail])
     return float(low), float(high)
 
 

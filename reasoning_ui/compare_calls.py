@@ -1,11 +1,13 @@
 """What the Compare page may ask of Python: the top (table, sentences, filters), questions, a chart, a file."""
 
+import contextlib
 import json
 from typing import Any
 
 from pipeline import comparison
-from pipeline.errors import RunError
+from pipeline.errors import RunError, StudioError
 from pipeline.question_table import PAGE_SIZE, SORTS
+from pipeline.seeds import over_seeds, siblings
 from pipeline.studio_home import StudioHome
 from reasoning_ui import compare_files, compare_html, server_calls
 from reasoning_ui.compare_charts import CHARTS, chart_csv, figure
@@ -37,7 +39,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     names = comparison.benchmarks(folder) if folder else []
     name = wanted if wanted in names else next(iter(names), "")
     way = str(asked.get("way") or "")
-    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}"
+    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{_versions_of_seeds(home, run) if folder else ''}"
     if seen == asked.get("seen"):
         return {"seen": seen}
     found = load(folder, name, way) if folder and name else None
@@ -48,7 +50,8 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     drawn = f"{run}|{name}|{found.way}|{steady}|{found.table.keys}"
     top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
            "way": found.way, "ways": [("", NEWEST), *found.ways] if len(found.ways) > 1 else [],
-           "summary": compare_html.summary_table(found.summary), "words": compare_html.words(found),
+           "summary": compare_html.summary_table(found.summary),
+           "words": compare_html.words(found, _seeds(home, run, found)),
            "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
            "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
     return top if drawn == asked.get("drawn") else top | {"list": _listed(found, run, asked)}
@@ -106,6 +109,21 @@ def _cell_words(cell: str) -> str:
     pair, _, change = cell.partition(":")
     (a, _, b), (was, _, now) = pair.partition(">"), change.partition(">")
     return f"{comparison.title_of(a)} {was} → {comparison.title_of(b)} {now}"
+
+
+def _seeds(home: StudioHome, run: str, found: Comparison) -> str:
+    """What the seeds of this recipe say; nothing where no model was trained that could be compared."""
+    trained = [c for c in ("sft", "grpo") if c in found.summary]
+    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected)) if trained else ""
+
+
+def _versions_of_seeds(home: StudioHome, run: str) -> str:
+    """Changes whenever another seed of the recipe got an answer."""
+    found = []
+    for folder, _ in siblings(home, run):
+        with contextlib.suppress(StudioError):  # damaged: it is left out
+            found.append(version(folder))
+    return ",".join(found)
 
 
 def _remember(home: StudioHome, run: str) -> bool:

@@ -15,6 +15,7 @@ from pipeline.contestants import Row, title_of
 from pipeline.paired_tests import PairedTest, by_kind, correction
 from pipeline.question_table import Question, QuestionTable
 from pipeline.report import megabytes
+from pipeline.seeds import OverSeeds
 from pipeline.tags import TagScheme
 from reasoning_ui.compare_data import Comparison
 from reasoning_ui.highlight import completion_html
@@ -123,14 +124,29 @@ def sentences(found: Sequence[PairedTest], metric: str = "exact") -> str:
     return f"<div class='cmp'>{''.join(shown)}{footer if shown else ''}</div>"
 
 
-def _tone(test: PairedTest) -> str:
+def _tone(test: PairedTest | OverSeeds) -> str:
     if not test.significant:
         return "same"
     return "better" if test.difference > 0 else "worse"
 
 
-def words(found: Comparison) -> str:
-    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired."""
+def of_seeds(found: Sequence[OverSeeds]) -> str:
+    """What several seeds of the recipe say together; without a second one, how to get it."""
+    if not found:
+        return notice("This is one training run: another seed of the same recipe may come out differently. Duplicate "
+                      "it on Runs, change the seed on Train, and this page puts the seeds together.")
+    title = f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
+    lines = "".join(f"<li class='{_tone(pair)}'>{escape(pair.sentence)}</li>" for pair in found)
+    note = (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; intervals: "
+            "bootstrap over questions, for these models on other questions. How far the seeds lie apart says how much "
+            "another training run may change.")
+    return (f"<div class='cmp'><p class='kind'><b>{title}</b></p><ul class='sentences'>{lines}</ul>"
+            f"<p class='quiet'>{note}</p></div>")
+
+
+def words(found: Comparison, seeds: str = "") -> str:
+    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired.
+    `seeds` is what `of_seeds` gives."""
     by_subject = subjects(found.rows, found.table.keys)
     if found.refusal:
         return notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
@@ -143,7 +159,7 @@ def words(found: Comparison) -> str:
     more = "".join(
         f"<details><summary>{escape(title)}</summary>{sentences(found.tests, metric)}</details>"
         for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
-    return (text + sentences(found.tests, "exact") + _recommendation(found)
+    return (text + sentences(found.tests, "exact") + seeds + _recommendation(found)
             + f"<div class='cmp'>{more}{by_subject}</div>")
 
 
