@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pipeline.errors import StudioError
 from pipeline.paired_tests import p_text
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
+from pipeline.run_state import state_of
 from pipeline.statistics import bootstrap_ratio, holm, sign_flip
 from pipeline.studio_home import StudioHome
 
@@ -99,6 +101,24 @@ def siblings(home: StudioHome, run_id: str) -> list[tuple[RunFolder, int]]:
                 taken.add(its)
                 found.append((folder, its))
     return found
+
+
+def in_training(home: StudioHome, run_id: str) -> list[int]:
+    """Seeds of the recipe that are being trained, or wait for it."""
+    found = []
+    for folder, seed in siblings(home, run_id):
+        with contextlib.suppress(StudioError):  # its records are damaged
+            if state_of(home, folder).state in ("running", "stopping", "waiting"):
+                found.append(seed)
+    return sorted(found)
+
+
+def another_seed(home: StudioHome, run_id: str) -> Recipe:
+    """The recipe of a run with the next seed that none of its siblings has; nothing is started."""
+    recipe = home.run(run_id).recipe()
+    seed = max([recipe.seed, *(its for _, its in siblings(home, run_id))]) + 1
+    name = re.sub(r" \((seed \d+|copy)\)$", "", home.about(run_id)["name"])[:80]
+    return recipe.model_copy(update={"seed": seed, "name": f"{name} (seed {seed})", "provenance": None})
 
 
 def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()

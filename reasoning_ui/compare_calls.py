@@ -4,10 +4,10 @@ import contextlib
 import json
 from typing import Any
 
-from pipeline import comparison
+from pipeline import comparison, jobs
 from pipeline.errors import RunError, StudioError
 from pipeline.question_table import PAGE_SIZE, SORTS
-from pipeline.seeds import over_seeds, siblings
+from pipeline.seeds import another_seed, in_training, over_seeds, siblings
 from pipeline.studio_home import StudioHome
 from reasoning_ui import compare_files, compare_html, server_calls
 from reasoning_ui.compare_charts import CHARTS, chart_csv, figure
@@ -25,7 +25,8 @@ LOOKED = "comparison-opened"  # a vote of a run's reader: the comparison was on 
 def server_functions(home: StudioHome) -> list[Call]:
     """The functions for `gr.HTML(server_functions=…)`; in the browser each is `server.<name>(object)`."""
     return server_calls.server_functions(home, "Compare", {
-        "compare_look": look, "compare_list": listing, "compare_chart": chart, "compare_file": file})
+        "compare_look": look, "compare_list": listing, "compare_chart": chart, "compare_file": file,
+        "compare_again": again})
 
 
 def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +79,12 @@ def file(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     return {"text": compare_files.text(str(asked["name"]), str(asked["run"]), _found(home, asked))}
 
 
+def again(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
+    """Train the run's recipe once more with another seed, which joins this comparison when it has answered."""
+    recipe = another_seed(home, str(asked["run"]))
+    return {"run": jobs.start(home, recipe), "name": recipe.name}
+
+
 def _found(home: StudioHome, asked: dict[str, Any]) -> Comparison:
     found = load(home.run(str(asked["run"])), str(asked.get("benchmark") or "") or None, str(asked.get("way") or ""))
     if found is None:
@@ -114,12 +121,14 @@ def _cell_words(cell: str) -> str:
 def _seeds(home: StudioHome, run: str, found: Comparison) -> str:
     """What the seeds of this recipe say; nothing where no model was trained that could be compared."""
     trained = [c for c in ("sft", "grpo") if c in found.summary]
-    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected)) if trained else ""
+    if not trained:
+        return ""
+    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected), in_training(home, run))
 
 
 def _versions_of_seeds(home: StudioHome, run: str) -> str:
-    """Changes whenever another seed of the recipe got an answer."""
-    found = []
+    """Changes whenever another seed of the recipe got an answer, starts or ends."""
+    found = [str(in_training(home, run))]
     for folder, _ in siblings(home, run):
         with contextlib.suppress(StudioError):  # damaged: it is left out
             found.append(version(folder))

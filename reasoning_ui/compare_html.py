@@ -130,18 +130,24 @@ def _tone(test: PairedTest | OverSeeds) -> str:
     return "better" if test.difference > 0 else "worse"
 
 
-def of_seeds(found: Sequence[OverSeeds]) -> str:
-    """What several seeds of the recipe say together; without a second one, how to get it."""
-    if not found:
-        return notice("This is one training run: another seed of the same recipe may come out differently. Duplicate "
-                      "it on Runs, change the seed on Train, and this page puts the seeds together.")
-    title = f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
-    lines = "".join(f"<li class='{_tone(pair)}'>{escape(pair.sentence)}</li>" for pair in found)
-    note = (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; intervals: "
-            "bootstrap over questions, for these models on other questions. How far the seeds lie apart says how much "
-            "another training run may change.")
-    return (f"<div class='cmp'><p class='kind'><b>{title}</b></p><ul class='sentences'>{lines}</ul>"
-            f"<p class='quiet'>{note}</p></div>")
+def of_seeds(found: Sequence[OverSeeds], in_training: Sequence[int] = ()) -> str:
+    """What several seeds of the recipe say together, and a button for one more; `in_training`: seeds on their way."""
+    if found:
+        title = f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
+        lines = "".join(f"<li class='{_tone(pair)}'>{escape(pair.sentence)}</li>" for pair in found)
+        note = (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; "
+                "intervals: bootstrap over questions, for these models on other questions. How far the seeds lie apart "
+                "says how much another training run may change.")
+        shown = f"<p class='kind'><b>{title}</b></p><ul class='sentences'>{lines}</ul>"
+    else:
+        note, shown = "This is one training run: another seed of the same recipe may come out differently.", ""
+    if in_training:
+        several = len(in_training) > 1
+        note += (f" Seed{'s' * several} {', '.join(map(str, in_training))} {'are' if several else 'is'} being trained "
+                 "or waiting for a turn, and will be put together with this one.")
+    button = f"Train {'one more' if found or in_training else 'another'} seed"
+    return (f"<div class='cmp'>{shown}<p class='quiet'>{note}</p><p><button type='button' class='cmp-button' "
+            f"data-another-seed>{button}</button></p></div>")
 
 
 def words(found: Comparison, seeds: str = "") -> str:

@@ -66,6 +66,8 @@ class Compare {
       const cell = e.target.closest("[data-cell]")?.dataset.cell;
       if (cell) this.choose({ kind: "all", cell: cell === this.chosen.cell ? "" : cell, page: 1 });  // again: leave it
     });
+    this.part("#compare-sentences").addEventListener("click", e => {
+      if (e.target.matches("[data-another-seed]")) this.anotherSeed(e.target); });
     this.part("#compare-jump").append(...JUMPS.map(([id, title]) =>
       this.dom.el("button", { type: "button", class: "cmp-button", onclick: () => this.jump(id) }, title)));
     this.part("#compare-download .cmp-controls").append(...FILES.map(([name, title, type]) =>
@@ -109,6 +111,16 @@ class Compare {
     if (same && answer) this.take(answer, chosen);
     else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
     if (this.again || run !== this.run) { this.again = false; this.look(); }
+  }
+
+  async anotherSeed(button) {  // the recipe once more with another seed
+    button.disabled = true;
+    const answer = await this.ask("compare_again", {});
+    button.disabled = false;
+    if (!answer) return;
+    await this.look();
+    this.part("[data-another-seed]")?.focus();
+    window.studio?.fire("tick");  // the header's list of runs
   }
 
   clear() {

@@ -277,3 +277,19 @@ def test_a_broken_upload_to_the_hub_is_told_and_goes_on(page: Any, start_app: Ca
         assert "model.safetensors" in hub.repos["me/reasoner"] and hub.private == {"me/reasoner": True}
         part.get_by_role("button", name="List the files").click()
         expect(table.locator("tbody tr").filter(has_text="to send")).to_have_count(0)
+
+
+def test_another_seed_is_trained_from_the_page_and_announced(page: Any, url: str, home: StudioHome) -> None:
+    """By keyboard; the run that starts is stopped and deleted again."""
+    open_tab(page, url, "Compare")
+    sentences = page.locator("#compare-sentences")
+    expect(sentences).to_contain_text("This is one training run")
+    page.get_by_role("button", name="Train another seed").focus()
+    page.keyboard.press("Enter")
+    expect(sentences).to_contain_text("Seed 2 is being trained or waiting")
+    expect(page.get_by_role("button", name="Train one more seed")).to_be_focused()
+    [run] = [card.id for card in jobs.list_runs(home) if card.id != "demo-run"]
+    assert home.run(run).recipe().seed == 2 and home.about(run)["name"] == "Demo (seed 2)"
+    jobs.stop(home, run)
+    expect(sentences).not_to_contain_text("being trained", timeout=60_000)
+    jobs.delete(home, run)

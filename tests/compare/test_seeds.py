@@ -3,14 +3,16 @@
 import json
 from html import escape
 from math import sqrt
+from unittest.mock import Mock
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, jobs, run_queue
 from pipeline.comparison import load
+from pipeline.errors import EngineError
 from pipeline.recipe import GrpoStep, Recipe
 from pipeline.run_folder import RunWriter
-from pipeline.seeds import over_seeds, siblings, summed
+from pipeline.seeds import another_seed, over_seeds, siblings, summed
 from pipeline.statistics import bootstrap_mean, bootstrap_ratio
 from pipeline.studio_home import StudioHome
 from reasoning_ui import compare_calls
@@ -120,7 +122,7 @@ def test_the_page_and_the_command_line_tell_it_and_look_again_when_a_sibling_has
     ask = {f.__name__: f for f in compare_calls.server_functions(home)}["compare_look"]
     make_run({"sft": [False] * 10, "grpo": [True] * 10}, recipe=of(1))
     alone = ask({"run": "run-1"})
-    assert "This is one training run" in alone["words"]
+    assert "This is one training run" in alone["words"] and "Train another seed" in alone["words"]
     folder = make_run({"sft": [False] * 10}, name="run-2", recipe=of(2))
     writer = RunWriter(folder)
     writer.add_answers([answer("grpo", i, i < 9) for i in range(10)])
@@ -144,3 +146,29 @@ def test_a_sibling_whose_records_are_damaged_is_left_out(home, make_run):
     store.write_bytes(b"rubbish" * 1000)
     assert [seed for seed, _ in pairs(home)["sft", "grpo"].seeds] == [1, 3]
     assert "2 seeds of this recipe together" in ask({"run": "run-1"})["words"]
+
+
+def test_another_seed_is_the_recipe_with_the_next_seed_and_is_told_while_it_is_on_its_way(home, make_run, monkeypatch):
+    functions = {f.__name__: f for f in compare_calls.server_functions(home)}
+    make_run({"sft": [False] * 10, "grpo": [True] * 10}, recipe=of(4, "Mine"))
+    make_run({}, name="run-2", recipe=of(7))
+    home.known_runs()
+    home.write("UPDATE runs SET name = 'Mine (seed 4)' WHERE id = 'run-1'")
+    wanted = another_seed(home, "run-1")
+    assert (wanted.seed, wanted.name, wanted.provenance) == (8, "Mine (seed 8)", None)
+    assert wanted.grpo == of(4).grpo
+
+    before = functions["compare_look"]({"run": "run-1"})
+    monkeypatch.setattr(run_queue, "advance", lambda home: [])  # it stays in the queue
+    started = functions["compare_again"]({"run": "run-1"})
+    assert started["name"] == "Mine (seed 8)" and home.run(started["run"]).recipe().seed == 8
+    after = functions["compare_look"]({"run": "run-1", "seen": before["seen"]})
+    assert "Seed 8 is being trained or waiting" in after["words"] and "Train one more seed" in after["words"]
+    assert another_seed(home, "run-1").seed == 9
+
+
+def test_what_forbids_a_start_is_told(home, make_run, monkeypatch):
+    make_run({"sft": [False], "grpo": [True]})
+    monkeypatch.setattr(jobs.devices, "check_enough", Mock(side_effect=EngineError("There is no such GPU.")))
+    functions = {f.__name__: f for f in compare_calls.server_functions(home)}
+    assert functions["compare_again"]({"run": "run-1"}) == {"error": "There is no such GPU."}

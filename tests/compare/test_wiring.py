@@ -19,7 +19,8 @@ by_id = {b.elem_id: b._id for b in demo.blocks.values() if getattr(b, "elem_id",
 targets = {t for fn in demo.fns.values() for t in fn.targets}
 assert (by_id["export-stage"], "input") in targets
 page = demo.blocks[by_id["compare"]]
-assert [f.__name__ for f in page.server_fns] == ["compare_look", "compare_list", "compare_chart", "compare_file"]
+assert [f.__name__ for f in page.server_fns] == ["compare_look", "compare_list", "compare_chart", "compare_file",
+                                                 "compare_again"]
 print("fine")
 """
 
