@@ -174,7 +174,9 @@ def _partial(test: PairedTest) -> str:
 
 
 def p_text(p: float) -> str:
-    """0.03, 0.0004, 2e-09, 1."""
+    """0.03, 0.0004, 2e-09, 1; what is too small for a number is told so."""
     if p >= 0.9995:
         return "1"
+    if p < 1e-300:
+        return "1e-300 or less"
     return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"

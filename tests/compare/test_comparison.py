@@ -8,7 +8,7 @@ from pipeline import cli, cli_runs, comparison
 from pipeline.comparison import answered, benchmarks, by_subject, load, result, summary, transitions
 from pipeline.comparison import tests as paired_tests
 from pipeline.errors import RunError
-from pipeline.paired_tests import KINDS, by_kind
+from pipeline.paired_tests import KINDS, by_kind, p_text
 from pipeline.report import claims
 from pipeline.run_folder import RunWriter
 from pipeline.studio_home import StudioHome
@@ -40,6 +40,12 @@ def test_a_gain_is_told_in_words_with_its_p_value(make_run):
     assert exact.sentence.startswith(
         "GRPO answers 41 of 300 questions that SFT gets wrong, and loses 6 that SFT gets right: very unlikely")
     assert exact.low < 35 / 300 < exact.high
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.9996, "1"), (0.0312, "0.031"), (4e-5, "4e-05"),
+                                         (0.0, "1e-300 or less")])
+def test_p_values_are_short_and_never_nothing(p, text):
+    assert p_text(p) == text
 
 
 def test_no_difference_is_claimed_without_evidence_and_the_needed_number_is_named(make_run):
