@@ -2,12 +2,14 @@
 
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from pipeline.engines import choose, unsloth_packing
-from pipeline.engines.unsloth_packing import SWITCH, choose_rows
+from pipeline.engines import choose
+from pipeline.engines.unsloth_packing import SWITCH, choose_rows, packs_well
 from pipeline.recipe import ModelStep, Recipe
 
 
@@ -15,7 +17,16 @@ from pipeline.recipe import ModelStep, Recipe
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "")  # so that it is put back afterwards
     monkeypatch.delenv(SWITCH)
-    monkeypatch.setattr(unsloth_packing, "KERNELS", ("no_such_package",))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, folder: Path, package: str, about: str | None = None) -> None:
+    """A package of that name, with xformers' file about its build."""
+    (folder / package).mkdir()
+    (folder / package / "__init__.py").touch()
+    if about is not None:
+        (folder / package / "cpp_lib.json").write_text(about)
+    monkeypatch.syspath_prepend(folder)
 
 
 def test_a_small_models_answers_are_rows_of_one_length_where_no_kernel_packs_them() -> None:
@@ -23,10 +34,15 @@ def test_a_small_models_answers_are_rows_of_one_length_where_no_kernel_packs_the
     assert os.environ[SWITCH] == "0"
 
 
-def test_they_stay_packed_where_a_kernel_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsloth_packing, "KERNELS", ("no_such_package", "torch"))
+@pytest.mark.parametrize(("package", "about", "packed"), [
+    ("flash_attn", None, True), ("xformers", '{"version": {"cuda": 1300}}', True), ("xformers", "{", True),
+    ("xformers", None, True), ("xformers", '{"version": {"cuda": null}}', True),
+    ("xformers", '{"version": {"cuda": 1208}}', False)])  # PyPI's, which does not load beside torch for CUDA 13
+def test_they_stay_packed_where_a_kernel_is_installed_that_loads(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, about: str | None, packed: bool) -> None:
+    installed(monkeypatch, tmp_path, package, about)
     choose_rows(ModelStep(source="tiny"))
-    assert SWITCH not in os.environ
+    assert packs_well() == packed == (SWITCH not in os.environ)
 
 
 def test_they_stay_packed_for_a_model_that_is_not_known_to_be_small() -> None:
