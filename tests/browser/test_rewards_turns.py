@@ -99,6 +99,7 @@ def test_what_is_typed_while_the_form_is_redrawn_is_not_lost(page: Any, app_url:
     page.evaluate("() => window.answerNow()")
     expect(form).to_have_attribute("data-name", "format_exact")
     expect(weight).to_have_value("7")
+    expect(chosen.locator("label")).to_have_count(4)  # drawn anew too
 
     chosen.locator("label", has_text="answer_exact").click()
     expect(form).to_have_attribute("data-name", "answer_exact")
