@@ -103,10 +103,10 @@ def siblings(home: StudioHome, run_id: str) -> list[tuple[RunFolder, int]]:
     return found
 
 
-def in_training(home: StudioHome, run_id: str) -> list[int]:
-    """Seeds of the recipe that are being trained, or wait for it."""
+def in_training(home: StudioHome, others: Sequence[tuple[RunFolder, int]]) -> list[int]:
+    """Which seeds of `siblings` are being trained or evaluated, or wait for it."""
     found = []
-    for folder, seed in siblings(home, run_id):
+    for folder, seed in others:
         with contextlib.suppress(StudioError):  # its records are damaged
             if state_of(home, folder).state in ("running", "stopping", "waiting"):
                 found.append(seed)
@@ -121,16 +121,17 @@ def another_seed(home: StudioHome, run_id: str) -> Recipe:
     return recipe.model_copy(update={"seed": seed, "name": f"{name} (seed {seed})", "provenance": None})
 
 
-def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()
-               ) -> list[OverSeeds]:
+def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Sequence[dict[str, Any]] = (),
+               others: Sequence[tuple[RunFolder, int]] | None = None) -> list[OverSeeds]:
     """The pairs of PAIRS over a run, whose answers to one benchmark are `rows`, and those of its siblings that have
-    answered that benchmark, whole and in the same way. Empty without such a sibling."""
+    answered that benchmark, whole and in the same way. Empty without such a sibling. `others`: the siblings, where they
+    are known already."""
     own = _models(contestants(rows, expected))
     if len(own) < 2:
         return []
     ways = {_way(c.settings) for c in own.values()}
     runs = [SeedRun(run_id, _key_of(home.run(run_id))[1], own)]
-    for folder, seed in siblings(home, run_id):
+    for folder, seed in siblings(home, run_id) if others is None else others:
         with contextlib.suppress(StudioError):  # its records are damaged: this run's comparison does not need them
             stored, whole = load(folder, rows[0]["benchmark"])
             asked_so = {text for text in {row["settings"] for row in stored} if _way(settings_of(text)) in ways}

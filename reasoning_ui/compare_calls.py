@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline import comparison, jobs
 from pipeline.errors import RunError, StudioError
 from pipeline.question_table import PAGE_SIZE, SORTS
+from pipeline.run_folder import RunFolder
 from pipeline.seeds import another_seed, in_training, over_seeds, siblings
 from pipeline.studio_home import StudioHome
 from reasoning_ui import compare_files, compare_html, server_calls
@@ -40,7 +42,9 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     names = comparison.benchmarks(folder) if folder else []
     name = wanted if wanted in names else next(iter(names), "")
     way = str(asked.get("way") or "")
-    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{_versions_of_seeds(home, run) if folder else ''}"
+    others = siblings(home, run) if folder else []
+    training = in_training(home, others)
+    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{training}|{_versions(others)}"
     if seen == asked.get("seen"):
         return {"seen": seen}
     found = load(folder, name, way) if folder and name else None
@@ -52,7 +56,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
            "way": found.way, "ways": [("", NEWEST), *found.ways] if len(found.ways) > 1 else [],
            "summary": compare_html.summary_table(found.summary),
-           "words": compare_html.words(found, _seeds(home, run, found)),
+           "words": compare_html.words(found, _seeds(home, run, found, others, training)),
            "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
            "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
     return top if drawn == asked.get("drawn") else top | {"list": _listed(found, run, asked)}
@@ -118,18 +122,18 @@ def _cell_words(cell: str) -> str:
     return f"{comparison.title_of(a)} {was} → {comparison.title_of(b)} {now}"
 
 
-def _seeds(home: StudioHome, run: str, found: Comparison) -> str:
+def _seeds(home: StudioHome, run: str, found: Comparison, others: Sequence[tuple[RunFolder, int]],
+           training: Sequence[int]) -> str:
     """What the seeds of this recipe say; nothing where no model was trained that could be compared."""
-    trained = [c for c in ("sft", "grpo") if c in found.summary]
-    if not trained:
+    if not {"sft", "grpo"} & found.summary.keys():
         return ""
-    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected), in_training(home, run))
+    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected, others), training)
 
 
-def _versions_of_seeds(home: StudioHome, run: str) -> str:
-    """Changes whenever another seed of the recipe got an answer, starts or ends."""
-    found = [str(in_training(home, run))]
-    for folder, _ in siblings(home, run):
+def _versions(others: Sequence[tuple[RunFolder, int]]) -> str:
+    """Changes whenever another seed of the recipe got an answer."""
+    found = []
+    for folder, _ in others:
         with contextlib.suppress(StudioError):  # damaged: it is left out
             found.append(version(folder))
     return ",".join(found)
