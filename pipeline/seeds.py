@@ -15,7 +15,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,6 @@ PAIRS = (("sft", "grpo"), ("base", "grpo"), ("base", "sft"))
 class SeedRun:
     """One run, and its base, SFT and GRPO model in 16 bit as they answered one benchmark."""
 
-    id: str
     seed: int
     models: dict[str, Contestant]
 
@@ -130,7 +129,7 @@ def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Seq
     if len(own) < 2:
         return []
     ways = {_way(c.settings) for c in own.values()}
-    runs = [SeedRun(run_id, _key_of(home.run(run_id))[1], own)]
+    runs = [SeedRun(_key_of(home.run(run_id))[1], own)]
     for folder, seed in siblings(home, run_id) if others is None else others:
         with contextlib.suppress(StudioError):  # its records are damaged: this run's comparison does not need them
             stored, whole = load(folder, rows[0]["benchmark"])
@@ -139,7 +138,7 @@ def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Seq
             alike = {name: c for name, c in models.items()
                      if name in own and _way(c.settings) == _way(own[name].settings)}
             if len(alike) > 1:
-                runs.append(SeedRun(folder.id, seed, alike))
+                runs.append(SeedRun(seed, alike))
     return together(runs)
 
 
@@ -152,7 +151,7 @@ def together(runs: Sequence[SeedRun]) -> list[OverSeeds]:
         if len(pairs) > 1:
             found.append(_pair(pairs))
     corrected = holm([pair.p for pair in found])
-    return [OverSeeds(**{**vars(pair), "p_holm": p}) for pair, p in zip(found, corrected, strict=True)]
+    return [replace(pair, p_holm=p) for pair, p in zip(found, corrected, strict=True)]
 
 
 def _pair(pairs: Sequence[tuple[int, Contestant, Contestant]]) -> OverSeeds:
