@@ -1,4 +1,4 @@
-"""The worker's second thread: heartbeat, stop requests, disk space, memory. It never raises into training."""
+"""The worker's second thread: heartbeat, stop requests, disk space, memory, log size. It never raises into training."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from pipeline import mirror
+from pipeline import mirror, run_log
 from pipeline.disk import GIB, LowDisk
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
@@ -70,6 +70,8 @@ class Watch:
                 beat = time.monotonic()
                 with contextlib.suppress(Exception):
                     self.writer.set_status(heartbeat=time.time(), **memory_of_tree())
+                with contextlib.suppress(OSError):
+                    run_log.shorten(self.folder.log)
             if self._mirrored and time.monotonic() - copied >= mirror.EVERY_SECONDS:
                 self.copy()
                 copied = time.monotonic()

@@ -1,5 +1,6 @@
 """Models and tokenizers for training: dtype, quantisation, adapter layers; each failure told in words."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pipeline.recipe import LoraStep, ModelStep
 
 NOT_ADAPTED = ("lm_head", "embed_out", "score", "router", "shared_expert_gate")
 QUANTISED_LINEAR = ("Conv1D", "Linear4bit", "Linear8bitLt")
+# With an 8-bit base it says at every layer of every token that it rounds to float16: half a megabyte a second.
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def device() -> str:

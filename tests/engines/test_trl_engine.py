@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.dataset.part_files import read_part
 from pipeline.engines.base import Sampling
-from pipeline.engines.loading import adapter_layers, load_tokenizer
+from pipeline.engines.loading import adapter_layers, load_model, load_tokenizer
 from pipeline.engines.training_rows import grpo_rows, sft_examples
 from pipeline.engines.trl import TrlEngine
 from pipeline.errors import EngineError
@@ -182,3 +182,11 @@ def test_pickled_weights_are_refused(make_run, tmp_path):
     run = make_run("pickled-weights", model={"source": str(folder)})
     with pytest.raises(EngineError, match="safetensors"):
         _train(run, "sft")
+
+
+def test_an_8_bit_base_says_nothing_at_every_token(make_run, caplog):
+    run = make_run(model={"precision": "8bit"})
+    model = load_model(run.model_before("sft"), run.recipe.model)
+    model.generate(input_ids=torch.tensor([[5, 6, 7]]), attention_mask=torch.ones(1, 3, dtype=torch.long),
+                   max_new_tokens=2)
+    assert not [record for record in caplog.records if "MatMul8bit" in record.message]
