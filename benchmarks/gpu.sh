@@ -25,12 +25,18 @@ if wanted learning; then # the recipe for GSM8K with three seeds: GRPO against S
   $PYTHON -m benchmarks.seeds "$OUT"/gpu-learning-short-*.json || failed=1
 fi
 if wanted reward; then # from one SFT model: seconds of learning until a validation reward, all at once and 8 at a time
-  GRPO=(-m benchmarks.gpu_pipeline --engine trl --train "$TRAIN" --test "$TEST" --questions -1 --steps 32 --eval-every 4)
-  $PYTHON "${GRPO[@]}" --model "$MODEL" --batch 64 --accumulation 1 --home "$WORK/at-once" \
-    --out "$OUT/gpu-reward-at-once.json" || failed=1
-  $PYTHON "${GRPO[@]}" --model "$(echo "$WORK"/at-once/runs/*/models/sft)" --sft-rows 0 --batch 8 --accumulation 8 \
-    --home "$WORK/by-eight" --out "$OUT/gpu-reward-by-eight.json" || failed=1
-  $PYTHON -m benchmarks.seconds_to_reward "$OUT"/gpu-reward-{at-once,by-eight}.json || failed=1
+  RUN=(-m benchmarks.gpu_pipeline --engine trl --train "$TRAIN" --test "$TEST" --questions -1 --sft-rows 1000
+       --sft-epochs 1 --vllm-share 0.2)
+  $PYTHON "${RUN[@]}" --model "$MODEL" --home "$WORK/reward" --out "$WORK/sft.json" --set grpo.enabled=false || failed=1
+  pairs=()
+  for seed in 1 2 3; do for way in "at-once 64 1" "by-eight 8 8"; do
+    read -r name batch accumulation <<< "$way"
+    pairs+=("$OUT/gpu-reward-$name-$seed.json")
+    $PYTHON "${RUN[@]}" --model "$(echo "$WORK"/reward/runs/*/models/sft)" --seed $seed --batch "$batch" \
+      --accumulation "$accumulation" --steps 40 --eval-every 4 --home "$WORK/$name-$seed" --out "${pairs[-1]}" \
+      --set sft.enabled=false || failed=1
+  done; done
+  $PYTHON -m benchmarks.seconds_to_reward "${pairs[@]}" --reward 0.95 1.0 1.04 || failed=1
 fi
 if wanted steps; then # ours against the plain script, in turns
   for path in trl-vllm unsloth trl-transformers; do
@@ -41,6 +47,8 @@ fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
   VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
     --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --out "$OUT/gpu-limits.json" || failed=1
+  [ ! -e "$OUT/gpu-steps-trl-vllm.json" ] ||
+    $PYTHON -m benchmarks.over_limit "$OUT"/gpu-steps-trl-vllm.json "$OUT"/gpu-limits.json || failed=1
 fi
 if wanted follows; then # whether vLLM samples from the model that learns, in TRL's way and in the app's
   for precision in 16bit 4bit; do for way in trl app; do

@@ -1,11 +1,12 @@
 """How long runs learn until they first reach a validation reward.
 
-    python -m benchmarks.seconds_to_reward a.json b.json [--reward 1.1]
+    python -m benchmarks.seconds_to_reward a-1.json b-1.json [a-2.json b-2.json …] [--reward 1.0 1.04]
 
-Each file is what `benchmarks.gpu_pipeline … --eval-every N` wrote. Counted are the seconds of GRPO's steps, without the
-start and without the looks at the validation part; between two looks the reward is taken to change in a straight line.
-The level is `--reward`, or the highest that every run reaches. The last column is the time of the first file over that
-of this one. A look at 200 questions is uncertain by several points, so a single pair of runs says little.
+Each file is what `benchmarks.gpu_pipeline … --eval-every N` wrote; they come in pairs, such as two ways with one seed.
+Counted are the seconds of GRPO's steps, without the start and without the looks at the validation part; between two
+looks the reward is taken to change in a straight line. The levels are `--reward`, or the highest that every run
+reaches. The last column is the second of a pair over the first; with two pairs or more their geometric mean follows,
+with its 95 % interval. A look at 200 questions is uncertain by several points, so a single pair says little.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import itertools
 import json
 from pathlib import Path
 from typing import Any
+
+from benchmarks.turns import ratio
 
 REWARD, SECONDS = "grpo: validation/reward/total", "grpo: time/step_seconds"
 
@@ -39,19 +42,30 @@ def seconds_to(level: float, found: list[tuple[float, float]]) -> float | None:
 
 
 def main() -> None:
-    """Print a line for each file."""
+    """Print a line for each pair and level."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="+")
-    parser.add_argument("--reward", type=float)
+    parser.add_argument("--reward", type=float, nargs="+")
     args = parser.parse_args()
-    runs = {name: looks(json.loads(Path(name).read_text(encoding="utf-8"))["metrics"]) for name in args.files}
-    level = args.reward if args.reward is not None else min(max(r for _, r in found) for found in runs.values())
-    first = seconds_to(level, runs[args.files[0]])
-    print(f"until the validation reward is {level:.3f}:")
-    for name, found in runs.items():
-        taken = seconds_to(level, found)
-        times = f", first / this {first / taken:.2f}" if first and taken else ""
-        print(f"  {Path(name).name}: {'never' if taken is None else f'{taken:.1f} s'}{times}")
+    runs = [looks(json.loads(Path(name).read_text(encoding="utf-8"))["metrics"]) for name in args.files]
+    if len(runs) % 2:
+        parser.error("the files come in pairs")
+    for level in args.reward or [min(max(reward for _, reward in found) for found in runs)]:
+        print(f"until the validation reward is {level:.3f}:")
+        taken = [seconds_to(level, found) for found in runs]
+        pairs = list(zip(taken[::2], taken[1::2], strict=True))
+        for number, (first, second) in enumerate(pairs):
+            names = [Path(name).name for name in args.files[2 * number:2 * number + 2]]
+            times = f", {second / first:.2f}" if first and second else ""
+            print(f"  {names[0]} {_told(first)}, {names[1]} {_told(second)}{times}")
+        both = [(first, second) for first, second in pairs if first and second]
+        if len(both) > 1:
+            mean = ratio([second for _, second in both], [first for first, _ in both])
+            print(f"  second / first {mean['ratio']:.2f}, 95 % interval {mean['low']:.2f} to {mean['high']:.2f}")
+
+
+def _told(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f} s"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import answer_check, several_gpus
+from benchmarks import answer_check, over_limit, several_gpus
 from benchmarks.plain.common import Clock
 from benchmarks.steps import HERE, PATHS
 from benchmarks.turns import Seen, Side, ratio, ratios, timing, unpaired_ratio
@@ -94,3 +94,9 @@ def test_the_pairs_of_the_answer_check_need_mathematics_and_are_what_they_say() 
 def test_every_path_has_its_plain_script() -> None:
     for script, _, _ in PATHS.values():
         assert (HERE / "plain" / script).is_file()
+
+
+def test_steps_are_told_as_multiples_of_the_limit() -> None:
+    """Rounds of 2, 9 and 3 s have the median 3; sampling and learning alone take 1.5 s together."""
+    rounds = [{"step_seconds": seconds} for seconds in (2.0, 9.0, 3.0)]
+    assert over_limit.over({"sides": {"ours": {"rounds": rounds}}}, {"sum_seconds": 1.5}) == {"ours": 2.0}
