@@ -26,7 +26,7 @@ from pipeline.errors import StudioError
 from pipeline.paired_tests import p_text
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
-from pipeline.run_state import state_of
+from pipeline.run_state import State, state_of
 from pipeline.statistics import bootstrap_ratio, holm, sign_flip
 from pipeline.studio_home import StudioHome
 
@@ -102,14 +102,14 @@ def siblings(home: StudioHome, run_id: str) -> list[tuple[RunFolder, int]]:
     return found
 
 
-def in_training(home: StudioHome, others: Sequence[tuple[RunFolder, int]]) -> list[int]:
-    """Which seeds of `siblings` are being trained or evaluated, or wait for it."""
-    found = []
-    for folder, seed in others:
+def unfinished(home: StudioHome, others: Sequence[tuple[RunFolder, int]]) -> dict[int, State]:
+    """The state of each seed of `siblings` that is not through: in work, waiting, or ended before."""
+    found: dict[int, State] = {}
+    for folder, seed in sorted(others, key=lambda other: other[1]):
         with contextlib.suppress(StudioError):  # its records are damaged
-            if state_of(home, folder).state in ("running", "stopping", "waiting"):
-                found.append(seed)
-    return sorted(found)
+            if (state := state_of(home, folder).state) != "finished":
+                found[seed] = state
+    return found
 
 
 def another_seed(home: StudioHome, run_id: str) -> Recipe:

@@ -2,16 +2,17 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import comparison, jobs
 from pipeline.errors import RunError, StudioError
 from pipeline.question_table import PAGE_SIZE, SORTS
 from pipeline.run_folder import RunFolder
-from pipeline.seeds import another_seed, in_training, over_seeds, siblings
+from pipeline.run_state import OVER, State
+from pipeline.seeds import another_seed, over_seeds, siblings, unfinished
 from pipeline.studio_home import StudioHome
-from reasoning_ui import compare_files, compare_html, server_calls
+from reasoning_ui import compare_files, compare_html, compare_words, server_calls
 from reasoning_ui.compare_charts import CHARTS, chart_csv, figure
 from reasoning_ui.compare_data import Comparison, load, version
 from reasoning_ui.server_calls import Call
@@ -43,8 +44,9 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     name = wanted if wanted in names else next(iter(names), "")
     way = str(asked.get("way") or "")
     others = siblings(home, run) if folder else []
-    training = in_training(home, others)
-    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{training}|{_versions(others)}"
+    waited_for = unfinished(home, others)
+    settled = [folder for folder, seed in others if waited_for.get(seed, OVER[0]) in OVER]
+    seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{waited_for}|{_versions(settled)}"
     if seen == asked.get("seen"):
         return {"seen": seen}
     found = load(folder, name, way) if folder and name else None
@@ -56,7 +58,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     top = {"seen": seen, "drawn": drawn, "first": first, "benchmark": name, "benchmarks": names,
            "way": found.way, "ways": [("", NEWEST), *found.ways] if len(found.ways) > 1 else [],
            "summary": compare_html.summary_table(found.summary),
-           "words": compare_html.words(found, _seeds(home, run, found, others, training)),
+           "words": compare_words.words(found, _seeds(home, run, found, others, waited_for)),
            "filters": [[f.name, f.title, f.count] for f in found.table.filters()],
            "sorts": list(SORTS.items()), "charts": [[key, title] for key, (title, _) in CHARTS.items()]}
     return top if drawn == asked.get("drawn") else top | {"list": _listed(found, run, asked)}
@@ -123,17 +125,18 @@ def _cell_words(cell: str) -> str:
 
 
 def _seeds(home: StudioHome, run: str, found: Comparison, others: Sequence[tuple[RunFolder, int]],
-           training: Sequence[int]) -> str:
+           waited_for: Mapping[int, State]) -> str:
     """What the seeds of this recipe say; nothing where no model was trained that could be compared."""
     if not {"sft", "grpo"} & found.summary.keys():
         return ""
-    return compare_html.of_seeds(over_seeds(home, run, found.rows, found.expected, others), training)
+    return compare_words.of_seeds(over_seeds(home, run, found.rows, found.expected, others), waited_for)
 
 
-def _versions(others: Sequence[tuple[RunFolder, int]]) -> str:
-    """Changes whenever another seed of the recipe got an answer."""
+def _versions(folders: Sequence[RunFolder]) -> str:
+    """Changes whenever one of these runs got an answer. A seed that is still in work is not among them: the sentences
+    would be drawn anew with every batch of its answers, and what a reader has unfolded would close."""
     found = []
-    for folder, _ in others:
+    for folder in folders:
         with contextlib.suppress(StudioError):  # damaged: it is left out
             found.append(version(folder))
     return ",".join(found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import report
 from pipeline.errors import RunError
-from reasoning_ui import compare_html
+from reasoning_ui import compare_html, compare_words
 from reasoning_ui.compare_charts import CHARTS, figure
 from reasoning_ui.compare_data import Comparison
 
@@ -71,7 +71,7 @@ def page(run: str, found: Comparison) -> str:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title><meta name='viewport' "
         f"content='width=device-width, initial-scale=1'><style>{PAGE_STYLE}{css}</style>"
         f"<script>{LIGHT_OR_DARK}</script></head><body><h1>{title}</h1><p class='about'>{escape(about)}</p>"
-        f"{compare_html.summary_table(found.summary)}<h2>What can be claimed</h2>{compare_html.words(found)}"
+        f"{compare_html.summary_table(found.summary)}<h2>What can be claimed</h2>{compare_words.words(found)}"
         f"<h2>From wrong to right</h2>{compare_html.matrices(found.table, None)}<h2>Charts</h2>{''.join(charts)}"
         f"<h2>The first {len(shown)} questions</h2>{listed}<h2>Recipe</h2>"
         f"<pre>{escape(found.recipe.to_yaml())}</pre></body></html>"

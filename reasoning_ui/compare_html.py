@@ -1,4 +1,4 @@
-"""The Compare tab's pieces as safe HTML: table, sentences, transition matrices, questions side by side.
+"""The Compare tab's pieces as safe HTML: tables, transition matrices, questions side by side.
 
 Everything that a model, a dataset or a person wrote passes through `html.escape` or `highlight.completion_html`.
 """
@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from pipeline import report
-from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with, token_note
+from pipeline.comparison import METRICS, TOLERANCE, by_subject, explained, percent, title_with
 from pipeline.contestants import Row, title_of
-from pipeline.paired_tests import PairedTest, by_kind, correction
 from pipeline.question_table import Question, QuestionTable
 from pipeline.report import megabytes
-from pipeline.seeds import OverSeeds
 from pipeline.tags import TagScheme
-from reasoning_ui.compare_data import Comparison
 from reasoning_ui.highlight import completion_html
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -104,78 +100,6 @@ def _rate(rate: dict[str, Any]) -> str:
 
 def _at_k(values: dict[int, float]) -> str:
     return "<br>".join(f"@{k}: {percent(v)}" for k, v in values.items()) or "–"
-
-
-def sentences(found: Sequence[PairedTest], metric: str = "exact") -> str:
-    """What can be claimed in one metric, one line per pair, those that answer one question together."""
-    of_metric = [test for test in found if test.metric == metric]
-    groups, shown = by_kind(of_metric), []
-    for title, some in groups.items():
-        lines = "".join(f"<li class='{_tone(test)}'>{escape(test.sentence)}</li>" for test in some)
-        listed, head = f"<ul class='sentences'>{lines}</ul>", f"<b>{escape(title)}</b>"
-        if len(groups) == 1:
-            shown.append(listed)
-        elif some[0].kind == "both":
-            shown.append(f"<details class='kind'><summary>{head}</summary>{listed}</details>")
-        else:
-            shown.append(f"<p class='kind'>{head}</p>{listed}")
-    note = "p-values: exact McNemar" if all(t.method == "exact McNemar" for t in found) else "p-values: exact test"
-    footer = f"<p class='quiet'>{note}, {correction(of_metric)}; intervals: paired bootstrap.</p>"
-    return f"<div class='cmp'>{''.join(shown)}{footer if shown else ''}</div>"
-
-
-def _tone(test: PairedTest | OverSeeds) -> str:
-    if not test.significant:
-        return "same"
-    return "better" if test.difference > 0 else "worse"
-
-
-def of_seeds(found: Sequence[OverSeeds], in_training: Sequence[int] = ()) -> str:
-    """What several seeds of the recipe say together, and a button for one more; `in_training`: seeds on their way."""
-    if found:
-        title = f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
-        lines = "".join(f"<li class='{_tone(pair)}'>{escape(pair.sentence)}</li>" for pair in found)
-        note = (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; "
-                "intervals: bootstrap over questions, for these models on other questions. How far the seeds lie apart "
-                "says how much another training run may change.")
-        shown = f"<p class='kind'><b>{title}</b></p><ul class='sentences'>{lines}</ul>"
-    else:
-        note, shown = "This is one training run: another seed of the same recipe may come out differently.", ""
-    if in_training:
-        several = len(in_training) > 1
-        note += (f" Seed{'s' * several} {', '.join(map(str, in_training))} {'are' if several else 'is'} being trained "
-                 "or waiting for a turn, and will be put together with this one.")
-    button = f"Train {'one more' if found or in_training else 'another'} seed"
-    return (f"<div class='cmp'>{shown}<p class='quiet'>{note}</p><p><button type='button' class='cmp-button' "
-            f"data-another-seed>{button}</button></p></div>")
-
-
-def words(found: Comparison, seeds: str = "") -> str:
-    """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired.
-    `seeds` is what `of_seeds` gives."""
-    by_subject = subjects(found.rows, found.table.keys)
-    if found.refusal:
-        return notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
-    partial = [v["title"] for v in found.summary.values() if v["partial"]]
-    text = "" if not partial else notice(
-        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest.",
-        warn=True)
-    if note := token_note(found.rows, found.expected):
-        text += notice(note)
-    more = "".join(
-        f"<details><summary>{escape(title)}</summary>{sentences(found.tests, metric)}</details>"
-        for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
-    return (text + sentences(found.tests, "exact") + seeds + _recommendation(found)
-            + f"<div class='cmp'>{more}{by_subject}</div>")
-
-
-def _recommendation(found: Comparison) -> str:
-    """Which precision to use, in words and as a table; empty with only one."""
-    text = report.recommendation(found.rows, found.tests, found.expected)
-    if not text:
-        return ""
-    table = levels(report.levels(found.rows, found.expected))
-    return f"<div class='cmp'><p><b>Precision:</b> {escape(text)}</p>{table}</div>"
 
 
 def notice(text: str, warn: bool = False) -> str:

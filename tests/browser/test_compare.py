@@ -291,5 +291,6 @@ def test_another_seed_is_trained_from_the_page_and_announced(page: Any, url: str
     [run] = [card.id for card in jobs.list_runs(home) if card.id != "demo-run"]
     assert home.run(run).recipe().seed == 2 and home.about(run)["name"] == "Demo (seed 2)"
     jobs.stop(home, run)
-    expect(sentences).not_to_contain_text("being trained", timeout=60_000)
+    expect(sentences).to_contain_text("Seed 2 was stopped before it was through", timeout=60_000)
     jobs.delete(home, run)
+    expect(sentences).not_to_contain_text("Seed 2")

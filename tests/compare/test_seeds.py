@@ -7,11 +7,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline import cli, jobs, run_queue
+from pipeline import cli, jobs, run_queue, seeds
 from pipeline.comparison import load
 from pipeline.errors import EngineError
 from pipeline.recipe import GrpoStep, Recipe
 from pipeline.run_folder import RunWriter
+from pipeline.run_state import RunState
 from pipeline.seeds import another_seed, over_seeds, siblings, summed
 from pipeline.statistics import bootstrap_mean, bootstrap_ratio
 from pipeline.studio_home import StudioHome
@@ -165,6 +166,35 @@ def test_another_seed_is_the_recipe_with_the_next_seed_and_is_told_while_it_is_o
     after = functions["compare_look"]({"run": "run-1", "seen": before["seen"]})
     assert "Seed 8 is being trained or waiting" in after["words"] and "Train one more seed" in after["words"]
     assert another_seed(home, "run-1").seed == 9
+
+
+def test_a_seed_that_ended_before_it_was_through_is_told(home, make_run, monkeypatch):
+    ask = {f.__name__: f for f in compare_calls.server_functions(home)}["compare_look"]
+    make_run({"sft": [False] * 10, "grpo": [True] * 10}, recipe=of(1))
+    monkeypatch.setattr(run_queue, "advance", lambda home: [])
+    stopped, failed = (home.run(jobs.start(home, of(seed))) for seed in (2, 3))
+    jobs.stop(home, stopped.id)
+    home.write("DELETE FROM queue")
+    run_queue.record_end(failed, "failed", "The disk is full.", "Make room.")
+    words = ask({"run": "run-1"})["words"]
+    assert "Seed 2 was stopped before it was through" in words and "Seed 3 failed before it was through" in words
+    assert "being trained" not in words and "Train one more seed" in words
+
+
+def test_answers_of_a_seed_in_work_do_not_redraw_what_is_being_read(home, make_run, monkeypatch):
+    """Its first answers and those that follow change nothing; its end does."""
+    ask = {f.__name__: f for f in compare_calls.server_functions(home)}["compare_look"]
+    make_run({"sft": [False] * 10, "grpo": [True] * 10}, recipe=of(1))
+    make_run({}, name="run-2", recipe=of(2))
+    state = {"run-2": "running"}
+    monkeypatch.setattr(seeds, "state_of", lambda home, folder: RunState(state[folder.id]))
+    before = ask({"run": "run-1"})
+    assert "Seed 2 is being trained" in before["words"]
+    make_run({"sft": [False] * 5}, name="run-2", recipe=of(2))
+    assert ask({"run": "run-1", "seen": before["seen"]}) == {"seen": before["seen"]}
+    make_run({"sft": [False] * 10, "grpo": [True] * 10}, name="run-2", recipe=of(2))
+    state["run-2"] = "finished"
+    assert "2 seeds of this recipe together" in ask({"run": "run-1", "seen": before["seen"]})["words"]
 
 
 def test_what_forbids_a_start_is_told(home, make_run, monkeypatch):
