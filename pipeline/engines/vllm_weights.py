@@ -139,13 +139,14 @@ def summed_weights(model: Any, everything: bool) -> Iterator[tuple[str, torch.Te
         if layer is not None:
             if value.device not in generators:
                 generators[value.device] = torch.Generator(value.device).manual_seed(0)
-            value = _with_adapters(layer, value, generators[value.device])
+            value = sum_with_adapters(layer, value, generators[value.device])
         if layer is not None or everything:
             yield path.removeprefix("base_model.model.").replace(".base_layer", ""), value
 
 
 @torch.no_grad()
-def _with_adapters(layer: Any, weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def sum_with_adapters(layer: Any, weight: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """A new tensor: the weight with the layer's active adapters added, in its dtype; 16 bits need the generator."""
     total = weight.float()
     for adapter in layer.active_adapters:
         if adapter in layer.lora_A:
