@@ -33,7 +33,11 @@ TYPED_FOR_RUN = """(run, name, note) => {
   const {typed, run: chosen} = window.drafts;
   return [chosen ?? run, typed["runs-name"] ?? null, typed["runs-note"] ?? null];
 }"""  # what was not typed stays as it is stored, also where the box still shows another run's
-USE_YAML = "given => { window.drafts.used = window.drafts.typed['reward-yaml']; return [given]; }"
+USE_YAML = """async given => {
+  window.drafts.used = window.drafts.typed["reward-yaml"];
+  await window.rewardTurns.turn();
+  return [given];
+}"""
 YAML_REFUSED = "() => { window.drafts.used = undefined; }"
 FILL_YAML = """text => {
   const {typed, used} = window.drafts, draft = typed["reward-yaml"];

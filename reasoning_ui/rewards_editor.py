@@ -69,7 +69,7 @@ watch("value", () => {
     if (!form.contains(field)) send(now());
   } else {
     send({...typed, late: true});
-    const chosen = `#reward-list input[value="${form?.dataset.place}"]`;  // in the list when that has been drawn
+    const chosen = `#reward-list input[value="${CSS.escape(form?.dataset.name)}"]`;  // when the list has been drawn
     if (element.contains(field)) setTimeout(() => document.querySelector(chosen)?.focus());
   }
 });

@@ -114,8 +114,8 @@ def problem_of(step: RewardsStep, scheme: TagScheme) -> str | None:
 
 
 def choices_of(step: RewardsStep) -> list[tuple[str, str]]:
-    """The rewards for a list of choices: (words, place)."""
-    return [(f"{i + 1}. {f.label}" + ("" if f.enabled else " (off)"), str(i)) for i, f in enumerate(step.functions)]
+    """The rewards for a list of choices: (words, name)."""
+    return [(f"{i}. {f.label}" + ("" if f.enabled else " (off)"), f.label) for i, f in enumerate(step.functions, 1)]
 
 
 # ------------------------------------------------------------------------------------------------------------------

@@ -77,9 +77,10 @@ class _Builder:
         self.table = gr.HTML(elem_id="reward-set", apply_default_css=False)
         with gr.Row():
             with gr.Column(scale=1, min_width=260):
-                # a textbox, because a Radio refuses a stale value
+                # a textbox, because a Radio refuses a stale value; no event takes the list, so it is told to be active
                 self.place = gr.Textbox("0", visible="hidden", label="reward-place", elem_id="reward-place")
-                self.list = gr.Radio([], label="Rewards", elem_id="reward-list", info="Choose one to change it.")
+                self.list = gr.Radio([], label="Rewards", elem_id="reward-list", info="Choose one to change it.",
+                                     interactive=True)
                 with gr.Row():
                     self.up = gr.Button("Up", size="sm", elem_id="reward-up", min_width=60)
                     self.down = gr.Button("Down", size="sm", elem_id="reward-down", min_width=60)
@@ -107,10 +108,10 @@ class _Builder:
             self.use.click(guard(lambda now, name: self._chosen(PRESETS[name].step, 0)), [s.rewards, self.preset],
                            shown, js=rewards_turns.SET, **turn),
             self.add.click(guard(self._added), [s.rewards, self.kind], shown, js=rewards_turns.SET, **turn),
-            self.list.input(self._picked, [s.rewards, self.list], [self.list, self.place, *editor.outputs],
+            self.list.input(self._picked, [s.rewards, self.place], [self.list, self.place, *editor.outputs],
                             js=rewards_turns.CHOSEN, **turn),
-            editor.form.edited(_store_form, [s.rewards, editor.code, editor.form_now], stored, js=rewards_turns.FORM,
-                               trigger_mode="multiple", **in_turn),
+            editor.form.edited(_store_form, [s.rewards, editor.code, editor.form_now, self.place], [*stored, self.list],
+                               js=rewards_turns.FORM, trigger_mode="multiple", **in_turn),
             gr.on([c.input for c in self.combining], _store_combining, [s.rewards, *self.combining], s.rewards,
                   js=rewards_turns.SET, **turn)]
         for change in changes:
@@ -121,10 +122,11 @@ class _Builder:
             _store_code, *coded, js=rewards_turns.CODE, **in_turn)
         for change in (written, restored):
             rewards_turns.ends(change, rewards_turns.CODED)
-        gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data],
-              [self.table, self.list], trigger_mode="always_last", **QUIET)
-        s.timer.open_rewards(self.reload, [s.tab, s.rewards, s.data, self.place, editor.drawn], self.outputs,
-                             trigger_mode="always_last", **QUIET)
+        gr.on([s.timer.changed_rewards], self._redraw, [s.tab, s.rewards, s.data], self.table,
+              trigger_mode="always_last", **QUIET)
+        rewards_turns.ends(s.timer.open_rewards(
+            self.reload, [s.tab, s.rewards, s.data, self.place, editor.drawn], self.outputs, js=rewards_turns.OPENED,
+            trigger_mode="always_last", **QUIET))
 
     def _allowed(self, kind: str) -> str:
         if kind == "custom" and not self.shared.allow_custom_code:
@@ -135,7 +137,8 @@ class _Builder:
         return self._chosen(*state.with_new(rewards_step(now), self._allowed(kind)))
 
     def _picked(self, now: str, place: str | None) -> list[Any]:
-        return [place, place, *self.editor.show(rewards_step(now), _place(place))]
+        step = rewards_step(now)
+        return [_listed(step, _place(place)), place, *self.editor.show(step, _place(place))]
 
     def _acting(self, act: Any) -> Any:
         def handler(now: str, place: str | None) -> list[Any]:
@@ -148,15 +151,14 @@ class _Builder:
 
     def _chosen(self, step: RewardsStep, place: int) -> list[Any]:
         """A new set with the reward at a place open in the editor."""
-        return [step.model_dump_json(), gr.Radio(choices=state.choices_of(step), value=str(place)), str(place),
-                *self.editor.show(step, place)]
+        return [step.model_dump_json(), _listed(step, place), str(place), *self.editor.show(step, place)]
 
-    def _redraw(self, here: str, now: str, data: str) -> list[Any]:
-        """The table and the names in the list; which one is chosen is up to what changed the set."""
+    def _redraw(self, here: str, now: str, data: str) -> Any:
+        """The table. The list is drawn by what takes a turn, since an answer to this may be older than the set."""
         if here != "rewards":
-            return [gr.skip()] * 2
+            return gr.skip()
         step, scheme = rewards_step(now), state.scheme_for(data_step(data))
-        return [set_html(step, scheme, state.problem_of(step, scheme)), gr.Radio(choices=state.choices_of(step))]
+        return set_html(step, scheme, state.problem_of(step, scheme))
 
     @property
     def outputs(self) -> list[Any]:
@@ -169,9 +171,8 @@ class _Builder:
             return [gr.skip()] * len(self.outputs)
         step = rewards_step(now)
         chosen = min(_place(place), max(0, len(step.functions) - 1))
-        table, _ = self._redraw(here, now, data)
-        names = gr.Radio(choices=state.choices_of(step), value=str(chosen) if step.functions else None)
-        return [table, names, step.combine, step.scale, *self.editor.refresh(step, chosen, drawn)]
+        return [self._redraw(here, now, data), _listed(step, chosen), step.combine, step.scale,
+                *self.editor.refresh(step, chosen, drawn)]
 
 
 class _Files:
@@ -213,8 +214,9 @@ class _Files:
         inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
             used = event(guard(act), given, s.rewards, js=drafts.USE_YAML, **QUIET)
-            used.success(self.builder.reload, inputs, outputs, **QUIET)
+            rewards_turns.ends(used.success(self.builder.reload, inputs, outputs, **QUIET))
             used.failure(None, js=drafts.YAML_REFUSED, **QUIET)
+            used.failure(None, js=rewards_turns.DONE, **QUIET)
         fill: dict[str, Any] = {"inputs": self.drawn, "outputs": self.text, "js": drafts.FILL_YAML, **QUIET}
         gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.drawn, self.save],
               trigger_mode="always_last", **QUIET)
@@ -244,13 +246,19 @@ def _place(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _store_form(now: str, code: str, form: str) -> list[Any]:
+def _listed(step: RewardsStep, place: int) -> gr.Radio:
+    """The list of rewards with the one at a place chosen."""
+    choices = state.choices_of(step)
+    return gr.Radio(choices=choices, value=choices[place][1] if place < len(choices) else None)
+
+
+def _store_form(now: str, code: str, form: str, chosen: str | None) -> list[Any]:
     """What the form holds, when it is right; otherwise why not, beside it. What was typed in a form that has made room
     for another reward's since comes late: it is stored too, or dropped when its reward was removed."""
     sent = json.loads(form or "{}")
     step, place, late = rewards_step(now), _place(sent.get("place")), bool(sent.get("late"))
     if late and not sent.get("place"):
-        return [gr.skip()] * 3
+        return [gr.skip()] * 4
     try:
         if not sent.get("place"):
             raise RewardError("this reward is no longer there. Choose another.")
@@ -259,9 +267,10 @@ def _store_form(now: str, code: str, form: str) -> list[Any]:
             new = state.changed(new, place, code=code)
     except RewardError as error:
         of = f" for «{step.functions[place].label}»" if late else ""
-        return [gr.skip(), note(f"Not taken over{of}: {error}", "bad"), gr.skip()]
+        return [gr.skip(), note(f"Not taken over{of}: {error}", "bad"), gr.skip(), gr.skip()]
     stored = new.model_dump_json() if new != step else gr.skip()
-    return [stored, gr.skip(), gr.skip()] if late else [stored, "", signature(new, place)]
+    listed = _listed(new, _place(chosen)) if state.choices_of(new) != state.choices_of(step) else gr.skip()
+    return [stored, gr.skip(), gr.skip(), listed] if late else [stored, "", signature(new, place), listed]
 
 
 def _store_code(now: str, data: str, place: str | None, code: str, form: str) -> list[Any]:

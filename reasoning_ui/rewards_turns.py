@@ -2,8 +2,10 @@
 
 A change is made by the server from the set that the page sends. Of two changes on their way, the later answer would
 take back the earlier one, and a place in the list would mean another reward by then. So the page sends the second when
-the first has arrived, and finds its reward again by its name. Code is sent at every letter, so it waits for other
-changes only, and they for it. What uses the set (test bench, dry run, training) waits until all changes have arrived.
+the first has arrived, and finds its reward again by its name, of which there is one in the set. A click on the list is
+noted with the name that it was on, since the list may be older than the set; and whatever draws the list takes a turn.
+Code is sent at every letter, so it waits for other changes only, and they for it. What uses the set (test bench, dry
+run, training) waits until all changes have arrived.
 """
 
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 LOST_SECONDS = 30  # an answer that never comes must not hold up the page for good
 HEAD = """<script>
 window.rewardTurns = {
-  last: Promise.resolve(), ends: [], codes: 0,
+  last: Promise.resolve(), ends: [], codes: 0, clicks: [],
   pause(seconds) { return new Promise(done => setTimeout(done, 1000 * seconds)); },
   box(id) { return document.querySelector(`#${id} input, #${id} textarea`).value; },
   now() { return this.box("shared-rewards"); },
@@ -31,12 +33,15 @@ window.rewardTurns = {
     return this.now();
   },
   label(form) { return form.values.name.trim() || form.kind; },
-  async sameReward(place, wait, name = this.names()[place], label = name) {
+  async sameReward(name, wait, label = name) {
     await wait();  // its place after that, by its name or by the one that it was given meanwhile; none when it has gone
     const names = this.names(), known = [name, label].find(one => names.includes(one));
-    return names[place] === known ? String(place) : known === undefined ? "" : String(names.indexOf(known));
+    return known === undefined ? "" : String(names.indexOf(known));
   },
 };
+document.addEventListener("input", event => {
+  if (event.target.closest?.("#reward-list")) window.rewardTurns.clicks.push(event.target.value);
+}, true);
 </script>""".replace("LOST_SECONDS", str(LOST_SECONDS))
 SET = "async (rewards, ...given) => { await window.rewardTurns.turn(); return [window.rewardTurns.now(), ...given]; }"
 PLACE = """async () => {
@@ -44,18 +49,23 @@ PLACE = """async () => {
   await turns.turn();
   return [turns.now(), turns.place()];
 }"""
-CHOSEN = """async (rewards, place) => {
-  const turns = window.rewardTurns, found = await turns.sameReward(place, () => turns.turn());
+OPENED = """async (tab, rewards, data, place, drawn) => {
+  const turns = window.rewardTurns;
+  await turns.turn();
+  return [tab, turns.now(), data, turns.place(), drawn];
+}"""
+CHOSEN = """async () => {
+  const turns = window.rewardTurns, found = await turns.sameReward(turns.clicks.shift(), () => turns.turn());
   return [turns.now(), found || turns.place()];
 }"""
 FORM = """async (rewards, code) => {
   const turns = window.rewardTurns, form = window.rewardEdit();
-  form.place = await turns.sameReward(form.place, () => turns.turn(), form.name, turns.label(form));
-  return [turns.now(), code, JSON.stringify(form)];
+  form.place = await turns.sameReward(form.name, () => turns.turn(), turns.label(form));
+  return [turns.now(), code, JSON.stringify(form), turns.place()];
 }"""
 CODE = """async (rewards, data, place, code) => {
   const turns = window.rewardTurns, form = window.rewardForm?.() || {};
-  const found = await turns.sameReward(place, () => turns.all());
+  const found = await turns.sameReward(turns.names()[place], () => turns.all());
   turns.codes++;
   return [turns.now(), data, found, code, JSON.stringify({...form, place: form.place === place ? found : ""})];
 }"""

@@ -1,8 +1,10 @@
 """Changes of the reward set that follow each other faster than the app answers: none is lost, each finds its reward."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from pipeline.recipe import RewardsStep
@@ -31,7 +33,7 @@ def test_changes_while_answers_are_under_way_are_made_one_after_the_other(page: 
     page.evaluate("() => window.answerNow()")
     expect(form.locator("form")).to_have_attribute("data-place", "1")
     expect(form).to_contain_text("Answer, exact")
-    expect(chosen).to_have_attribute("value", "1")
+    expect(chosen).to_have_attribute("value", "answer_exact")
 
     page.evaluate("() => window.hold()")
     weight.fill("9")
@@ -49,6 +51,60 @@ def test_changes_while_answers_are_under_way_are_made_one_after_the_other(page: 
     expect(page.locator("#shared-rewards").locator("input, textarea")).to_have_value(re.compile("normalised"))
 
 
+def drawing(inputs: int) -> Callable[[Any], bool]:
+    """Whether a request asks for what the open Rewards tab shows: 3 inputs draw the table, 4 the tab after YAML."""
+    def asks(request: Any) -> bool:
+        given = request.post_data_json["data"] if "/queue/join" in request.url else []
+        return len(given) == inputs and given[0] == "rewards"
+
+    return asks
+
+
+def hold_back(page: Any, asks: Callable[[Any], bool]) -> list[Any]:
+    """The requests of a kind from now on, none of which is sent before its `continue_()`."""
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: held.append(route) if asks(route.request) else route.continue_())
+    return held
+
+
+def test_the_list_stays_as_new_as_the_set_when_the_table_comes_late(page: Any, app_url: str) -> None:
+    """The table with a first weight of 8 is asked for before the first reward is removed, and drawn after that."""
+    open_rewards(page, app_url)
+    listed, form = page.locator("#reward-list label"), page.locator("#reward-form form")
+    held = hold_back(page, drawing(3))
+    page.locator("#reward-weight").fill("8")
+    with page.expect_request(drawing(3)):
+        page.locator("#reward-weight").press("Tab")
+    page.locator("#reward-remove").click()
+    expect(listed).to_have_count(3)
+    held[0].continue_()
+    expect(page.locator("#reward-set tr", has_text="format_exact")).to_contain_text("8")
+    expect(listed).to_have_count(3)
+    listed.filter(has_text="answer_exact").click()
+    expect(form).to_have_attribute("data-name", "answer_exact")
+
+
+@pytest.mark.parametrize(("clicked", "opened"), [
+    ("answer_exact", "answer_exact"), ("answer_numeric", "format_approximate")])
+def test_a_click_on_a_list_that_is_older_than_the_set_opens_that_reward(page: Any, app_url: str, clicked: str,
+                                                                        opened: str) -> None:
+    """YAML leaves the second and third of four rewards; before they are listed, the third is clicked, or the fourth,
+    which has gone: then the first of those that are left stays open."""
+    open_rewards(page, app_url)
+    listed = page.locator("#reward-list label")
+    held = hold_back(page, drawing(4))
+    page.locator("#reward-yaml textarea").fill("[{kind: format_approximate}, {kind: answer_exact}]")
+    with page.expect_request(drawing(4)):
+        page.locator("#yaml-load").click()
+    expect(listed).to_have_count(4)
+    listed.filter(has_text=clicked).click()
+    held[0].continue_()
+    page.evaluate("() => window.rewardTurns.settled()")
+    expect(listed).to_have_count(2)
+    expect(page.locator("#reward-form form")).to_have_attribute("data-name", opened)
+    expect(page.locator("#reward-list input:checked")).to_have_attribute("value", opened)
+
+
 def test_the_form_shows_the_chosen_rewards_values_and_not_what_was_typed_for_another(page: Any, app_url: str) -> None:
     """The first reward gets weight 8; the second has 1, and is shown and kept with 1 when its name is changed."""
     open_rewards(page, app_url)
@@ -59,6 +115,7 @@ def test_the_form_shows_the_chosen_rewards_values_and_not_what_was_typed_for_ano
     page.locator("#reward-name").fill("near")
     page.locator("#reward-name").press("Tab")
     expect(page.locator("#reward-set")).to_contain_text("near")
+    expect(page.locator("#reward-list input:checked")).to_have_attribute("value", "near")
     assert the_set(page) == {"format_exact": 8, "near": 1, "answer_exact": 1, "answer_numeric": 1}
 
 

@@ -38,7 +38,7 @@ def test_rewards_are_added_removed_moved_and_named() -> None:
     assert len(step.functions) == 5 and place == 4
     step = state.changed(step, 4, weight=-2, enabled=False, name="length")
     assert step.functions[4].label == "length" and not step.functions[4].enabled
-    assert state.choices_of(step)[4] == ("5. length (off)", "4")
+    assert state.choices_of(step)[4] == ("5. length (off)", "length")
     with pytest.raises(RewardError, match="two rewards are named"):
         state.changed(step, 4, name="format_exact")
     with pytest.raises(RewardError, match="weight"):
