@@ -6,7 +6,8 @@ outside at the wall-clock limit; either way the next one is forked within millis
 
 Lines in: `[number, last moment, processor seconds, given, reference]`; lines out: `["ready", pid]` from each new
 process, then `[number, true | false | null]`. A request whose moment has passed is skipped. Started
-in Python's isolated mode, so that neither the working folder nor the environment can change what is imported.
+in Python's isolated mode, so that neither the working folder nor the environment can change what is imported; the
+arguments are folders with libraries that are found in no other way then.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import json
 import os
 import resource
 import signal
+import sys
 import time
 
 MEMORY_BYTES = 1_500_000_000
@@ -63,8 +65,11 @@ def tell(message: list[object]) -> None:
 
 
 def main() -> None:
-    """Load, then keep one answering process alive until the input ends."""
+    """Load, then keep one answering process alive until the input ends. Without the library it ends at once."""
     import logging
+
+    sys.path += sys.argv[1:]  # after all others: they replace none of Python's own modules
+    import math_verify  # noqa: F401
 
     logging.disable(logging.CRITICAL)
     for given, reference in WARM_UP:

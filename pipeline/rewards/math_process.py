@@ -11,6 +11,10 @@ project (`math_child.py`). It ends when its input closes (the parent ended).
   reached only where a busy machine gave the process less than 0.5 s of its processor in that time, so the pair is not
   to blame: nothing is remembered, and it is asked again the next time. An ordinary comparison takes 2 to 20 ms.
 
+Packages may be installed where only the environment says (PYTHONPATH, `pip install --user`), which Python's isolated
+mode does not read: the process is told where this one finds them. Without them nothing is compared, and that is an
+error, never "not equal".
+
 A killed process is replaced within milliseconds by a fork of one that has everything loaded. The first start takes a
 second or two, which no pair is charged for; what trains or tries rewards calls `start` beforehand. Questions from
 several threads take turns.
@@ -18,6 +22,7 @@ several threads take turns.
 
 import atexit
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -30,7 +35,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import RewardError
+
 CHILD = Path(__file__).with_name("math_child.py")
+LIBRARIES = ("math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
 START_SECONDS = 60.0
 
 
@@ -53,7 +61,7 @@ class MathProcess:
         self._child: Child | None = None
 
     def start(self) -> None:
-        """Spawn the process if there is none; does not wait until it is ready."""
+        """Spawn the process if there is none; does not wait until it is ready. Raises RewardError without a library."""
         with self._lock:
             self._alive()
 
@@ -62,7 +70,10 @@ class MathProcess:
         return self.compare(given, reference).equal
 
     def compare(self, given: str, reference: str) -> Verdict:
-        """The comparison, within `wall_seconds` once the process has started and it is this thread's turn."""
+        """The comparison, within `wall_seconds` once the process has started and it is this thread's turn.
+
+        Raises RewardError where a library is missing or cannot be loaded.
+        """
         with self._lock:
             self.asked += 1
             for _ in range(2):  # one that died while idle is replaced, once
@@ -71,6 +82,10 @@ class MathProcess:
                     verdict = self._ask(child, given, reference)
                     if verdict is not None:
                         return verdict
+                elif child.failed:
+                    raise RewardError("math-verify, which compares formulas, cannot be loaded: run "
+                                      "`pip install -r requirements.txt` and look whether `python -c 'import "
+                                      "math_verify'` works.")
                 child.kill()
             self.failures += 1
             return Verdict(None)
@@ -108,6 +123,16 @@ class MathProcess:
         return self._child
 
 
+def library_folders() -> list[str]:
+    """Where this process finds what the other one imports. Raises RewardError where that is nowhere."""
+    specs = {name: importlib.util.find_spec(name) for name in LIBRARIES}
+    if missing := [name for name, spec in specs.items() if spec is None or not spec.submodule_search_locations]:
+        raise RewardError(f"{', '.join(missing)}, needed to compare formulas, cannot be found: run "
+                          "`pip install -r requirements.txt`.")
+    return list(dict.fromkeys(str(Path(spec.submodule_search_locations[0]).resolve().parent)
+                              for spec in specs.values()))
+
+
 class Child:
     """A running `math_child.py`, which forks the process that answers, and its two pipes. Not thread-safe."""
 
@@ -118,7 +143,7 @@ class Child:
         self._buffer = b""
         self._ended = False
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-I", str(CHILD), *library_folders()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, start_new_session=True, env={"PATH": os.environ.get("PATH", "")})
 
     @property
@@ -129,6 +154,15 @@ class Child:
     def usable(self) -> bool:
         """Whether it runs, and was started by this very process (not by the parent of a fork)."""
         return self.owner == os.getpid() and not self._ended and self._process.poll() is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself with an error."""
+        if not self._ended:
+            return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(5) > 0
+        return False
 
     def wait_until_ready(self, seconds: float) -> bool:
         """Wait for the line that says that a process is there to answer."""

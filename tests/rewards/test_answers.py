@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+import venv
+from pathlib import Path
 
 import pytest
 
+from pipeline.errors import RewardError
 from pipeline.rewards import answers, math_process
 from pipeline.rewards.answers import compare, last_number, lenient_match, plausible, same_answer, settle
 from pipeline.rewards.base import Item
@@ -165,6 +168,37 @@ def test_hopeless_pairs_in_one_completion_cost_the_time_of_one() -> None:
     before = math_process.SHARED.timeouts
     assert not lenient_match("\\boxed{9^{99999999991}}\nit is 9^{99999999992}", "x+7")
     assert math_process.SHARED.timeouts == before + 1
+
+
+ELSEWHERE = """
+import sys
+from pipeline.errors import RewardError
+from pipeline.rewards import math_process, same_answer
+if sys.argv[1:]:
+    math_process.library_folders = lambda: []
+try:
+    print(same_answer("10+5", "15"), same_answer("10+5", "16"))
+except RewardError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("given", "printed"), [([], "True False"), (["nowhere"], "cannot be loaded: run `pip")])
+def test_libraries_that_only_the_environment_knows_are_found_and_missing_ones_told(
+        tmp_path: Path, given: list[str], printed: str) -> None:
+    """As with PYTHONPATH or `pip install --user`: a Python with no packages of its own, told of them from outside."""
+    venv.create(tmp_path / "bare", symlinks=True)
+    packages = [str(Path(__file__).resolve().parents[2]), str(Path(pytest.__file__).resolve().parents[1])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(packages)}
+    done = subprocess.run([tmp_path / "bare" / "bin" / "python", "-c", ELSEWHERE, *given], capture_output=True,
+                          text=True, timeout=120, env=env, check=True)
+    assert printed in done.stdout
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(math_process, "LIBRARIES", ("math_verify", "no_such_library"))
+    with pytest.raises(RewardError, match=r"no_such_library.*pip install -r requirements.txt"):
+        math_process.MathProcess().start()
 
 
 COUNT_STEPS = """
