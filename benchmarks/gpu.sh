@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
 #   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|ways|packing|curve|evaluation|memory …]
-# `LARGE=folder` adds a second model size to the memory table. Parts: all, unless some are named.
+# `LARGE=folder` adds a second model size to the steps, the limits and the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
 PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$HERE/docs/results}; WORK=$(mktemp -d)
 export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 PYTHONUNBUFFERED=1
 MODEL=$(realpath "$MODEL") TRAIN=$(realpath "$TRAIN") TEST=$(realpath "$TEST") OUT=$(realpath "$OUT")
+[ -z "${LARGE:-}" ] || LARGE=$(realpath "$LARGE")
 cd "$WORK" # Unsloth writes generated code into the working folder
 wanted() { [ ${#parts[@]} -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]; }
 parts=("$@"); failed=0
@@ -39,16 +40,26 @@ if wanted reward; then # from one SFT model: seconds of learning until a validat
   $PYTHON -m benchmarks.seconds_to_reward "${pairs[@]}" --reward 0.95 1.0 1.04 || failed=1
 fi
 if wanted steps; then # ours against the plain script, in turns
+  STEP=(-m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 --repeats "${REPEATS:-8}"
+        --steps "${STEPS:-4}" --skip "${SKIP:-3}")
   for path in trl-vllm unsloth trl-transformers; do
-    $PYTHON -m benchmarks.steps --path $path --model "$MODEL" --data "$TRAIN" --max-tokens 512 --max-length 1024 \
-      --repeats "${REPEATS:-8}" --steps "${STEPS:-4}" --skip "${SKIP:-3}" --again --quickstart "${QUICKSTART:-0}" --out "$OUT/gpu-steps-$path.json" || failed=1
+    $PYTHON "${STEP[@]}" --path $path --model "$MODEL" --again --quickstart "${QUICKSTART:-0}" \
+      --out "$OUT/gpu-steps-$path.json" || failed=1
+  done
+  [ -z "${LARGE:-}" ] || for path in trl-vllm unsloth; do
+    $PYTHON "${STEP[@]}" --path $path --model "$LARGE" --vllm-share 0.15 --out "$OUT/gpu-steps-$path-1b.json" || failed=1
   done
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
-  VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON "$HERE/benchmarks/plain/limits.py" --model "$MODEL" \
-    --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --out "$OUT/gpu-limits.json" || failed=1
-  [ ! -e "$OUT/gpu-steps-trl-vllm.json" ] ||
-    $PYTHON -m benchmarks.over_limit "$OUT"/gpu-steps-trl-vllm.json "$OUT"/gpu-limits.json || failed=1
+  limits() { # model, what its files' names end in
+    VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON \
+      "$HERE/benchmarks/plain/limits.py" --model "$1" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
+      --out "$OUT/gpu-limits$2.json" || return
+    [ ! -e "$OUT/gpu-steps-trl-vllm$2.json" ] ||
+      $PYTHON -m benchmarks.over_limit "$OUT/gpu-steps-trl-vllm$2.json" "$OUT/gpu-limits$2.json"
+  }
+  limits "$MODEL" "" || failed=1
+  [ -z "${LARGE:-}" ] || limits "$LARGE" -1b || failed=1
 fi
 if wanted follows; then # whether vLLM samples from the model that learns, in TRL's way and in the app's
   for precision in 16bit 4bit; do for way in trl app; do
