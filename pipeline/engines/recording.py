@@ -203,7 +203,7 @@ class Watch(TrainerCallback):
         elif (tokens := state.num_input_tokens_seen - self._tokens_before) > 0:
             values["throughput/learnt"] = tokens / seconds
         if self._gpu_use is not None:
-            values |= gpu_metrics(self._gpu_use)
+            values |= gpu_metrics(self._gpu_use, self.run.recipe.model.vllm_sleep)
         if self.is_main:
             self.run.metrics(state.global_step, values)
             self.run.progress(state.global_step, state.max_steps, "steps")
@@ -261,11 +261,14 @@ GRPO_KEYS = {"learning_rate": "optim/lr", "grad_norm": "optim/grad_norm", "kl": 
              "sampling/sampling_logp_difference/mean": "policy/sampler_difference"}
 
 
-def gpu_metrics(use: GpuUse) -> dict[str, float]:
+def gpu_metrics(use: GpuUse, sleeps: bool) -> dict[str, float]:
     """Of this process's GPU: the memory in use by all processes (GiB), the most that torch held in this one (GiB; vLLM
-    in the same process included), and the share of the step in which it was busy, where NVML tells it."""
+    in the same process included), and the share of the step in which it was busy, where NVML tells it. With a vLLM that
+    `sleeps` torch counts as held what that gave back (55 GiB where the device had 43), so it is not asked."""
     free, total = torch.cuda.mem_get_info()
-    values = {"gpu/memory_gib": (total - free) / GIB, "gpu/own_peak_gib": torch.cuda.max_memory_reserved() / GIB}
+    values = {"gpu/memory_gib": (total - free) / GIB}
+    if not sleeps:
+        values["gpu/own_peak_gib"] = torch.cuda.max_memory_reserved() / GIB
     busy = use.take()
     return values if busy is None else values | {"gpu/utilisation": busy}
 

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from pipeline import tags
 from pipeline.engines.gpu_use import GpuUse
-from pipeline.engines.recording import refuse_not_finite, summarise
+from pipeline.engines.recording import GIB, gpu_metrics, refuse_not_finite, summarise
 from pipeline.errors import EngineError
 from pipeline.failures import KILLED, OUT_OF_MEMORY, explain
 from pipeline.recipe import ModelStep, Recipe
@@ -121,3 +121,11 @@ def test_gpu_use_is_averaged_over_a_step_and_is_a_share():
     assert done.wait(60)
     assert use.take() == 0.5 and use.take() is None
     use.stop()
+
+
+def test_what_torch_counts_of_a_sleeping_vllm_is_not_told_as_memory(monkeypatch):
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (100 * GIB, 140 * GIB))
+    monkeypatch.setattr("torch.cuda.max_memory_reserved", lambda: 55 * GIB)
+    use = GpuUse(lambda: 50)
+    assert gpu_metrics(use, sleeps=False) == {"gpu/memory_gib": 40.0, "gpu/own_peak_gib": 55.0}
+    assert gpu_metrics(use, sleeps=True) == {"gpu/memory_gib": 40.0}
