@@ -59,7 +59,8 @@ def comment(name: str) -> str:
         found = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.M)
         text = found.group(1) if found else ""
     else:
-        found = re.search(r"(?:/\*|//|#)\s*(.+?)(?:\*/|$)", path.read_text(encoding="utf-8", errors="ignore"), re.M)
+        whole = path.read_text(encoding="utf-8", errors="ignore")
+        found = re.search(r"(?:/\*|//|#(?!!))\s*(.+?)(?:\*/|$)", whole, re.M)
         text = found.group(1) if found else ""
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0].rstrip(". ")
 
