@@ -105,6 +105,24 @@ def test_a_click_on_a_list_that_is_older_than_the_set_opens_that_reward(page: An
     expect(page.locator("#reward-list input:checked")).to_have_attribute("value", opened)
 
 
+def test_an_edit_in_a_form_that_is_older_than_the_set_is_that_rewards(page: Any, app_url: str) -> None:
+    """YAML leaves the second and third of four rewards; before the form is drawn anew, the second gets a weight."""
+    open_rewards(page, app_url)
+    page.locator("#reward-list label", has_text="format_approximate").click()
+    expect(page.locator("#reward-form form")).to_have_attribute("data-name", "format_approximate")
+    held = hold_back(page, drawing(4))
+    page.locator("#reward-yaml textarea").fill("[{kind: format_approximate}, {kind: answer_exact}]")
+    with page.expect_request(drawing(4)):
+        page.locator("#yaml-load").click()
+    page.locator("#reward-weight").fill("5")
+    page.locator("#reward-weight").press("Tab")
+    held[0].continue_()
+    page.evaluate("() => window.rewardTurns.settled()")
+    expect(page.locator("#reward-list label")).to_have_count(2)
+    expect(page.locator("#reward-set tr", has_text="format_approximate")).to_contain_text("5")
+    assert the_set(page) == {"format_approximate": 5, "answer_exact": 1}
+
+
 def test_the_form_shows_the_chosen_rewards_values_and_not_what_was_typed_for_another(page: Any, app_url: str) -> None:
     """The first reward gets weight 8; the second has 1, and is shown and kept with 1 when its name is changed."""
     open_rewards(page, app_url)
