@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ratios import of_pairs
 from benchmarks.runs import wait_until_finished
 from benchmarks.steps import HERE, demo_rows
-from benchmarks.turns import ratio
 from pipeline import jobs
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunReader
@@ -65,12 +65,10 @@ def main() -> None:
         order = (plain, ours) if number % 2 == 0 else (ours, plain)
         pairs.append({side.__name__: side(args, work, number) for side in order})
         print(json.dumps(pairs[-1]), flush=True)
-    result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **{
-        key: ratio([p["ours"][key] for p in pairs], [p["plain"][key] for p in pairs])
-        for key in ("questions_per_second", "tokens_per_second")}}
-    for key in ("questions_per_second", "tokens_per_second"):
-        print(f"{key}: ours / plain = {result[key]['ratio']:.3f}, 95 % interval {result[key]['low']:.3f} to "
-              f"{result[key]['high']:.3f}")
+    ratios = of_pairs([{"pairs": pairs}])
+    result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **ratios}
+    for key, found in ratios.items():
+        print(f"{key}: ours / plain = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}")
     if args.out:
         Path(args.out).write_text(json.dumps(result, indent=1))
 

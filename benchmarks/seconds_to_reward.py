@@ -5,8 +5,9 @@
 Each file is what `benchmarks.gpu_pipeline … --eval-every N` wrote; they come in pairs, such as two ways with one seed.
 Counted are the seconds of GRPO's steps, without the start and without the looks at the validation part; between two
 looks the reward is taken to change in a straight line. The levels are `--reward`, or the highest that every run
-reaches. The last column is the second of a pair over the first; with two pairs or more their geometric mean follows,
-with its 95 % interval. A look at 200 questions is uncertain by several points, so a single pair says little.
+reaches; the seconds until the last look follow. The last column is the second of a pair over the first; with two pairs
+or more their geometric mean follows, with its 95 % interval. A look at 200 questions is uncertain by several points, so
+a single pair says little.
 """
 
 import argparse
@@ -52,16 +53,21 @@ def main() -> None:
         parser.error("the files come in pairs")
     for level in args.reward or [min(max(reward for _, reward in found) for found in runs)]:
         print(f"until the validation reward is {level:.3f}:")
-        taken = [seconds_to(level, found) for found in runs]
-        pairs = list(zip(taken[::2], taken[1::2], strict=True))
-        for number, (first, second) in enumerate(pairs):
-            names = [Path(name).name for name in args.files[2 * number:2 * number + 2]]
-            times = f", {second / first:.2f}" if first and second else ""
-            print(f"  {names[0]} {_told(first)}, {names[1]} {_told(second)}{times}")
-        both = [(first, second) for first, second in pairs if first and second]
-        if len(both) > 1:
-            mean = ratio([second for _, second in both], [first for first, _ in both])
-            print(f"  second / first {mean['ratio']:.2f}, 95 % interval {mean['low']:.2f} to {mean['high']:.2f}")
+        _print_pairs(args.files, [seconds_to(level, found) for found in runs])
+    print("until the last look:")
+    _print_pairs(args.files, [found[-1][0] for found in runs])
+
+
+def _print_pairs(files: list[str], taken: list[float | None]) -> None:
+    pairs = list(zip(taken[::2], taken[1::2], strict=True))
+    for number, (first, second) in enumerate(pairs):
+        names = [Path(name).name for name in files[2 * number:2 * number + 2]]
+        times = f", {second / first:.2f}" if first and second else ""
+        print(f"  {names[0]} {_told(first)}, {names[1]} {_told(second)}{times}")
+    both = [(first, second) for first, second in pairs if first and second]
+    if len(both) > 1:
+        mean = ratio([second for _, second in both], [first for first, _ in both])
+        print(f"  second / first {mean['ratio']:.2f}, 95 % interval {mean['low']:.2f} to {mean['high']:.2f}")
 
 
 def _told(seconds: float | None) -> str:

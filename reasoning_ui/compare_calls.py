@@ -45,7 +45,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     way = str(asked.get("way") or "")
     others = siblings(home, run) if folder else []
     waited_for = unfinished(home, others)
-    settled = [folder for folder, seed in others if waited_for.get(seed, OVER[0]) in OVER]
+    settled = [folder for folder, seed in others if seed not in waited_for or waited_for[seed] in OVER]
     seen = f"{run}|{name}|{way}|{version(folder) if folder else ''}|{waited_for}|{_versions(settled)}"
     if seen == asked.get("seen"):
         return {"seen": seen}

@@ -48,11 +48,11 @@ const read = () => {
   return {place: form?.dataset.place, kind: form?.dataset.kind, values};
 };
 const send = form => { draft = null; edits.push(form); trigger("edited"); };
-const name = () => {  // by its place only where it has been renamed since it was drawn: the set may be newer
+const shown = () => {  // by its place only where it has been renamed since it was drawn: the set may be newer
   const names = window.rewardTurns.names(), {name, place} = element.querySelector("form")?.dataset ?? {};
   return names.includes(name) ? name : names[place];
 };
-const now = () => ({...read(), name: draft?.name ?? name()});
+const now = () => ({...read(), name: draft?.name ?? shown()});
 window.rewardForm = read;
 window.rewardEdit = () => edits.shift();
 element.addEventListener("input", event => {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import answer_check, over_limit, several_gpus
+from benchmarks import ratios as raw_ratios
 from benchmarks.plain.common import Clock
 from benchmarks.steps import HERE, PATHS
 from benchmarks.turns import Seen, Side, ratio, ratios, timing, unpaired_ratio
@@ -100,3 +101,16 @@ def test_steps_are_told_as_multiples_of_the_limit() -> None:
     """Rounds of 2, 9 and 3 s have the median 3; sampling and learning alone take 1.5 s together."""
     rounds = [{"step_seconds": seconds} for seconds in (2.0, 9.0, 3.0)]
     assert over_limit.over({"sides": {"ours": {"rounds": rounds}}}, {"sum_seconds": 1.5}) == {"ours": 2.0}
+
+
+def test_pairs_of_several_files_are_put_together_and_engines_that_took_no_turns_are_compared() -> None:
+    """Pairs of 2 to 1 and 1 to 2 are even; rounds of 2 and 2.2 s against 4 and 4.4 s are a half."""
+    pairs = [{side: {"questions_per_second": q, "tokens_per_second": q} for side, q in (("ours", a), ("plain", b))}
+             for a, b in ((2.0, 1.0), (1.0, 2.0))]
+    found = raw_ratios.of_pairs([{"pairs": pairs[:1]}, {"pairs": pairs[1:]}])
+    assert found["questions_per_second"]["ratio"] == pytest.approx(1.0)
+    assert found["tokens_per_second"]["pairs"] == 2
+    first, second = ({"sides": {"ours": {"rounds": [
+        {"step_seconds": seconds, "tokens_per_second": 1 / seconds} for seconds in (base, 1.1 * base)]}}}
+        for base in (2.0, 4.0))
+    assert raw_ratios.of_engines([first, second])["step_seconds"]["ratio"] == pytest.approx(0.5)

@@ -82,7 +82,7 @@ class MathProcess:
                     verdict = self._ask(child, given, reference)
                     if verdict is not None:
                         return verdict
-                elif child.failed:
+                elif child.failed():
                     raise RewardError("math-verify, which compares formulas, cannot be loaded: run "
                                       "`pip install -r requirements.txt` and look whether `python -c 'import "
                                       "math_verify'` works.")
@@ -155,9 +155,8 @@ class Child:
         """Whether it runs, and was started by this very process (not by the parent of a fork)."""
         return self.owner == os.getpid() and not self._ended and self._process.poll() is None
 
-    @property
     def failed(self) -> bool:
-        """Whether it ended by itself with an error."""
+        """Whether it ended by itself with an error; waits a moment for one that has closed its output."""
         if not self._ended:
             return False
         with contextlib.suppress(subprocess.TimeoutExpired):
