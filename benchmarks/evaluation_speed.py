@@ -65,12 +65,12 @@ def main() -> None:
         order = (plain, ours) if number % 2 == 0 else (ours, plain)
         pairs.append({side.__name__: side(args, work, number) for side in order})
         print(json.dumps(pairs[-1]), flush=True)
-    ratios = of_pairs([{"pairs": pairs}])
-    result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **ratios}
+        ratios = of_pairs([{"pairs": pairs}])
+        if args.out:  # after each pair, in case time ends it
+            result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **ratios}
+            Path(args.out).write_text(json.dumps(result, indent=1))
     for key, found in ratios.items():
         print(f"{key}: ours / plain = {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}")
-    if args.out:
-        Path(args.out).write_text(json.dumps(result, indent=1))
 
 
 def _arguments() -> argparse.Namespace:

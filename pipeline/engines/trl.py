@@ -42,15 +42,15 @@ from pipeline.engines.recording import RecordGroups, Watch
 from pipeline.engines.sampling import TransformersGenerator
 from pipeline.engines.score_once import ScoresOnce
 from pipeline.engines.start import WITH_VLLM, Start
-from pipeline.engines.summed_sampling import SamplesFromSums
 from pipeline.engines.training_rows import grpo_rows, sft_examples, validation_rows
+from pipeline.engines.transformers_sampling import SamplesFaster
 from pipeline.engines.vllm_sampling import VllmGenerator
 from pipeline.engines.vllm_weights import CORRECTION, ONLY_TOKENS, exact_sampling
 from pipeline.rewards import RewardSet
 from pipeline.run import Run, Stopped
 
 
-class RecordedGRPOTrainer(RecordGroups, ScoresOnce, SamplesFromSums, GRPOTrainer):
+class RecordedGRPOTrainer(RecordGroups, ScoresOnce, SamplesFaster, GRPOTrainer):
     """TRL's trainer, writing its groups to the run."""
 
 

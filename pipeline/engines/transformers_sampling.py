@@ -1,0 +1,93 @@
+"""How transformers samples while the TRL engine learns: without the small operations an adapter adds to each token.
+
+A token at a time, an adapter's small products cost about as much as the model itself: PEFT converts, multiplies twice,
+scales, adds and converts again. A base in 32 bits holds its sums with the adapter meanwhile (`summed`). Sums in 16 bits
+or fewer would lose small updates (docs/benchmarks.md), which nothing corrects when transformers samples: there the
+adapter stays beside the base, in the base's type, as it is when it learns (`lean`). Neither applies dropout.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+
+from pipeline.engines.vllm_weights import sum_with_adapters
+
+
+class SamplesFaster:
+    """Mixin before a `GRPOTrainer` class whose model is a PeftModel."""
+
+    def _generate_single_turn(self, *args, **more):  # type: ignore[no-untyped-def]
+        with contextlib.nullcontext() if self.use_vllm else sampling(self.model):
+            return super()._generate_single_turn(*args, **more)
+
+
+def sampling(model: Any) -> contextlib.AbstractContextManager[None]:
+    """Meanwhile the model, a PeftModel with LoRA layers, gives the same logits sooner; nothing can learn then."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
+    in_32_bits = all(weight.dtype == torch.float32 for weight in weights)
+    used_once = all(uses[id(weight)] == 1 for weight in weights)  # not both embedding and head
+    return summed(model, layers) if in_32_bits and used_once else lean(layers)
+
+
+@contextlib.contextmanager
+def summed(model: Any, layers: list[Any]) -> Iterator[None]:
+    """The base holds its sums with the adapter, and the adapter's layers do nothing.
+
+    The base's own weights are kept beside it and come back bit for bit.
+    """
+    weights = [layer.get_base_layer().weight for layer in layers]
+    kept = [weight.data for weight in weights]
+    try:
+        for layer, weight in zip(layers, weights, strict=True):
+            weight.data = sum_with_adapters(layer, weight.data)
+        with model.disable_adapter():
+            yield
+    finally:
+        for weight, own in zip(weights, kept, strict=True):
+            weight.data = own
+
+
+@contextlib.contextmanager
+def lean(layers: list[Any]) -> Iterator[None]:
+    """Each layer does its base's product and two small ones, the second added in place, and nothing else.
+
+    A and B are in the type of the base's answers, as autocast has them while learning. Layers with another adapter than
+    plain LoRA, or with several, stay as they are.
+    """
+    replaced = [layer for layer in layers if _is_plain(layer)]
+    try:
+        for layer in replaced:
+            layer.forward = _products(layer)
+        yield
+    finally:
+        for layer in replaced:
+            layer.__dict__.pop("forward", None)
+
+
+def _is_plain(layer: Any) -> bool:
+    active = [name for name in layer.active_adapters if name in layer.lora_A]
+    return (len(active) == 1 and not layer.lora_variant and not layer.merged and not layer.disable_adapters
+            and isinstance(layer.lora_A[active[0]], torch.nn.Linear) and not layer.lora_bias[active[0]])
+
+
+def _products(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A forward without gradients: (…, in) to (…, out)."""
+    name = next(name for name in layer.active_adapters if name in layer.lora_A)
+    base, scaling = layer.get_base_layer(), layer.scaling[name]
+    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        out = base(x).contiguous()
+        if out.dtype not in by_type:
+            by_type[out.dtype] = [part[name].weight.detach().to(out.dtype).t() for part in (layer.lora_A, layer.lora_B)]
+        a, b = by_type[out.dtype]  # (in, rank), (rank, out)
+        out.view(-1, out.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]).to(out.dtype) @ a, b, alpha=scaling)
+        return out
+
+    return forward
