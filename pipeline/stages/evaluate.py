@@ -37,6 +37,7 @@ from pipeline.evaluation import (
 )
 from pipeline.evaluation_check import check_model, check_prompts
 from pipeline.recipe import Recipe
+from pipeline.rewards import math_process
 from pipeline.rewards.answers import plausible
 from pipeline.run import Run
 from pipeline.run_folder import AnswerRecord, RunFolder, RunReader
@@ -94,6 +95,8 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     run.progress(done, total, "answers", "Loading")
     work = [[(part, indices) for part in of_one if (indices := part.open_questions())] for of_one in parts]
     longest = max((part.longest for of_one in work for part, _ in of_one), default=0)
+    if any(work):
+        math_process.SHARED.start()  # so that no answer waits while it loads, and vLLM with it
     with Answering(run, engine, longest) as answering:
         for of_one in filter(None, work):
             done = _complete(run, answering, of_one, done, total)
