@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|ways|packing|curve|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|curve|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the steps, the limits and the memory table. Parts: all, unless some are named.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
@@ -74,6 +74,9 @@ if wanted once; then # what the second scoring of the answers costs
   $PYTHON -m benchmarks.score_once --model "$MODEL" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
     --vllm-share 0.1 --out "$OUT/gpu-score-once.json" || failed=1
 fi
+if wanted sampling; then # a token of transformers' sampling beside an adapter
+  $PYTHON -m benchmarks.adapter_sampling --model "$MODEL" --precisions 16bit 8bit 4bit --out "$OUT/gpu-adapter-sampling.json" || failed=1
+fi
 if wanted ways; then # vLLM in a process of its own, without torch.compile, and in the trainer's process
   $PYTHON -m benchmarks.vllm_ways --model "$MODEL" --max-tokens 512 --out "$OUT/gpu-vllm-ways.json" || failed=1
 fi
@@ -87,7 +90,7 @@ if wanted curve; then # the demo's GRPO on one GPU and on two, from one SFT mode
 fi
 if wanted evaluation; then # questions a second against vLLM's own offline generation
   $PYTHON -m benchmarks.evaluation_speed --model "$MODEL" --data "$TEST" --max-tokens 256 --max-length 1024 \
-    --out "$OUT/gpu-evaluation.json" || failed=1
+    --repeats 6 --passes 3 --out "$OUT/gpu-evaluation.json" || failed=1
 fi
 if wanted memory; then # estimates against peaks
   $PYTHON -m benchmarks.memory_peaks --models "$MODEL" ${LARGE:+"$LARGE"} --data "$TRAIN" \

@@ -165,6 +165,7 @@ def test_where_vllm_cannot_sample_the_cost_is_told(step: dict[str, Any], machine
     choice = choose(ModelStep(**step), machine)
     assert not choice.vllm and says in choice.slower
     assert "transformers samples the answers, and a GRPO step takes several times as long" in choice.slower
+    assert ("4bit needs less memory" in choice.slower) == ("precision" in step)
     assert choose(ModelStep(fast_inference=False, **step), machine).slower == ""  # nobody asked for it
 
 
