@@ -14,8 +14,8 @@ from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Hardware, vllm_m
 from pipeline.recipe_steps import ModelStep
 
 COST = "transformers samples the answers, and a GRPO step takes several times as long"  # 9 with 135M parameters
-SLOWEST = (" An 8-bit base is the slowest to sample from, a third of a second a token on an H200: 4bit needs less memory "
-           "and has vLLM.")
+SLOWEST = (" An 8-bit base is the slowest to sample from, a third of a second a token on an H200: 4bit needs less "
+           "memory and has vLLM.")
 NOT_8BIT = "vLLM cannot follow an 8-bit base while it learns (16bit and 4bit it can)"
 VLLM_NAMES = ("vllm", "model_executor/models/registry.py", r'"(\w+(?:ForCausalLM|LMHeadModel))":\s*\(')
 UNSLOTH_NAMES = ("unsloth", "models/loader.py", r'\bmodel_type == "(\w+)"')
