@@ -20,6 +20,7 @@ from pipeline.recipe import EvaluateStep, Recipe, Tags
 from pipeline.rewards.answers import lenient_match, plausible, same_answer
 from pipeline.run_folder import AnswerRecord, RunFolder
 from pipeline.tags import TagScheme, extract, is_well_formed, scheme_of
+from pipeline.wrong_values import setting_name, wrong_value
 
 Precision = Literal["16bit", "8bit", "4bit"]
 TRAINED = ("sft", "grpo")
@@ -47,8 +48,7 @@ class EvaluationRequest(EvaluateStep):
         try:
             return cls.model_validate(values | dict(changes or {}))
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc'])) or 'evaluation'}: {e['msg'].removeprefix('Value error, ')}"
-                        for e in error.errors())
+            problems = (f"{setting_name(e, 'evaluation')}: {wrong_value(e, cls)}" for e in error.errors())
             raise RecipeError("The evaluation cannot be done as asked. " + "; ".join(problems)) from error
 
 

@@ -25,6 +25,7 @@ from pipeline.recipe_steps import (
     SftStep,
     seed_workflow_rewards,
 )
+from pipeline.wrong_values import setting_name, wrong_value
 
 __all__ = [
     "ADVANCED",
@@ -140,18 +141,13 @@ def recipe_problems(recipe: Recipe) -> list[str]:
 
 
 def _in_words(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    name = setting_name(error, "recipe")
     if error["type"] == "extra_forbidden":
         names = _field_names(error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
-        return f"{where}: there is no such setting. {hint}"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] in ("model_type", "dict_type"):
-        message = "Input should be settings, each with a name and a value"
-    shown = repr(error["input"])
-    value = f" (it is {shown[:80]})" if error["type"] != "value_error" else ""
-    return f"{where}: {message}{value}"
+        return f"{name}: there is no such setting. {hint}"
+    return f"{name}: {wrong_value(error, Recipe)}"
 
 
 def _field_names(location: tuple[Any, ...]) -> list[str]:

@@ -12,6 +12,7 @@ from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY, RewardSet
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.tags import SCHEMES, TagScheme, scheme_of
+from pipeline.wrong_values import wrong_value
 
 MAX_YAML_CHARS = 500_000
 
@@ -53,8 +54,8 @@ def changed(step: RewardsStep, place: int, **values: Any) -> RewardsStep:
         return _with(step, [spec if i == place else f for i, f in enumerate(step.functions)])
     except ValidationError as error:
         first = error.errors()[0]
-        raise RewardError(f"{'.'.join(str(p) for p in first['loc']) or 'Name'}: "
-                          f"{first['msg'].removeprefix('Value error, ')}") from error
+        field = RewardSpec.model_fields.get(str(first["loc"][0])) if first["loc"] else None
+        raise RewardError(f"{field.title if field else 'Name'}: {wrong_value(first, RewardSpec)}") from error
 
 
 def own_parameters(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def own_parameters(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         first = error.errors()[0]
         field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
         title = field.title if field else "Parameters"
-        raise RewardError(f"{title}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise RewardError(f"{title}: {wrong_value(first, model)}") from error
     return found.model_dump(exclude_defaults=True)
 
 

@@ -8,6 +8,7 @@ from pipeline.errors import RewardError
 from pipeline.recipe import RewardSpec
 from pipeline.rewards import arithmetic, correct, custom, formats, lengths, maths, texts
 from pipeline.rewards.base import Parameters, RewardKind
+from pipeline.wrong_values import setting_name, wrong_value
 
 FAMILIES = (formats, correct, maths, arithmetic, texts, lengths, custom)
 LIBRARY: dict[str, RewardKind] = {kind.kind: kind for family in FAMILIES for kind in family.KINDS}
@@ -30,8 +31,7 @@ def parameters_of(spec: RewardSpec) -> Parameters:
 
 
 def _in_words(kind: RewardKind, error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
+    name = setting_name(error, "")
     if error["type"] == "extra_forbidden":
         return f"there is no parameter {name!r}; known are {', '.join(kind.parameters.model_fields) or 'none'}"
-    where = f"{name}: " if name else ""
-    return f"{where}{error['msg'].removeprefix('Value error, ')} (it is {str(error['input'])[:80]!r})"
+    return f"{name}{': ' if name else ''}{wrong_value(error, kind.parameters)}"

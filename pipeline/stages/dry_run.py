@@ -34,6 +34,7 @@ from pipeline.run_folder import CompletionRecord, GroupRecord, RunFolder
 from pipeline.stages.process import in_own_process_on_gpu
 from pipeline.stages.rehearse import rehearse
 from pipeline.tags import TagScheme, scheme_of
+from pipeline.wrong_values import setting_name, wrong_value
 
 STAGE_NAMES = {"sft": "SFT", "grpo": "GRPO"}
 
@@ -56,7 +57,7 @@ class DryRunRequest(BaseModel):
         try:
             return cls.model_validate(dict(values or {}))
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (it is {e['input']!r})" for e in error.errors())
+            problems = (f"{setting_name(e, 'dry run')}: {wrong_value(e, cls)}" for e in error.errors())
             raise RunError(f"The dry run cannot be done as asked. {'; '.join(problems)}.") from error
 
 

@@ -85,11 +85,11 @@ def test_the_goal_switches_the_stages(goal: str, flags: tuple[bool, bool]) -> No
 
 
 def test_an_error_speaks_in_the_forms_labels() -> None:
-    with pytest.raises(RecipeError, match="GRPO > Learning rate: Input should be less"):
+    with pytest.raises(RecipeError, match="GRPO > Learning rate: must be a number above 0"):
         goal, shown = shown_of({"grpo": {"learning_rate": 5.0}})
         _recipe("", "", goal, shown)
     assert in_titles("nonsense.key: x") == "nonsense.key: x"
-    with pytest.raises(RecipeError, match=r"At most this many questions: Input should be a valid integer.*'few'"):
+    with pytest.raises(RecipeError, match=r"At most this many questions: must be a whole number of at least 1 .*'few'"):
         goal, shown = shown_of({"evaluate": {"limit": "few"}})
         _recipe("", "", goal, shown)
 
@@ -206,7 +206,7 @@ def test_a_recipe_file_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "noise.yaml").write_bytes(b"\xc9\xff")
     with pytest.raises(RecipeError, match=r"'noise.yaml' is no recipe: it holds no text"):
         Recipe.load(tmp_path / "noise.yaml")
-    with pytest.raises(RecipeError, match="grpo: Input should be settings, each with a name and a value"):
+    with pytest.raises(RecipeError, match="grpo: must be settings, each with a name and a value"):
         Recipe.from_yaml("grpo: [1]")
 
 

@@ -45,8 +45,8 @@ def as_folder(path: Path) -> None:
     (lambda run: run.recipe_file.unlink(), ["show"], "Cannot read the recipe"),
     (lambda run: None, ["compare", "--benchmark", "nope"], "has no answers to 'nope', only to test: choose one of"),
     (lambda run: None, ["evaluate", "--model", "tiny"], "a run or --model, not both"),
-    (lambda run: None, ["evaluate", "--precisions", "3bit"], "precisions.0: Input should be '16bit'"),
-    (lambda run: None, ["evaluate", "--samples", "0"], "samples: Input should be greater than or equal to 1")])
+    (lambda run: None, ["evaluate", "--precisions", "3bit"], "precisions.0: must be '16bit'"),
+    (lambda run: None, ["evaluate", "--samples", "0"], "samples: must be a whole number from 1")])
 def test_a_run_that_is_damaged_or_asked_wrongly_says_what_to_do(
         home: StudioHome, folder: RunFolder, capsys: pytest.CaptureFixture[str], damage: Callable[[RunFolder], Any],
         arguments: list[str], says: str) -> None:
@@ -57,9 +57,9 @@ def test_a_run_that_is_damaged_or_asked_wrongly_says_what_to_do(
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["demo", "--seed", "-1"], "seed: Input should be greater than or equal to 0 (it is -1)"),
-    (["dry-run", "--prompts", "0"], "prompts: Input should be greater than or equal to 1 (it is 0)"),
-    (["dry-run", "--prompts", "300"], "prompts: Input should be less than or equal to 256 (it is 300)"),
+    (["demo", "--seed", "-1"], "seed: must be a whole number from 0 to 2,147,483,647 (it is -1)"),
+    (["dry-run", "--prompts", "0"], "prompts: must be a whole number from 1 to 256 (it is 0)"),
+    (["dry-run", "--prompts", "300"], "prompts: must be a whole number from 1 to 256 (it is 300)"),
     (["evaluate", "--model", "tiny", "--data", "demo", "--models", "sft"], "--models names models of a run"),
     (["score", "/nonexistent.jsonl"], "with one JSON object a line")])
 def test_what_cannot_be_done_is_told_before_a_run_is_made(

@@ -41,7 +41,7 @@ def test_rewards_are_added_removed_moved_and_named() -> None:
     assert state.choices_of(step)[4] == ("5. length (off)", "length")
     with pytest.raises(RewardError, match="two rewards are named"):
         state.changed(step, 4, name="format_exact")
-    with pytest.raises(RewardError, match="weight"):
+    with pytest.raises(RewardError, match="Weight"):
         state.changed(step, 4, weight=None)
 
 
@@ -66,7 +66,7 @@ def test_the_form_of_every_kind_holds_its_defaults_and_reads_them_back(kind: str
         values[f"p-{name}"] = "\n".join(default) if isinstance(default, list) else default if isinstance(
             default, bool) else str(default)
     assert with_values(step, 0, values) == step
-    with pytest.raises(RewardError, match="weight"):
+    with pytest.raises(RewardError, match="Weight"):
         with_values(step, 0, values | {"weight": ""})
     with pytest.raises(RewardError, match="no longer there"):
         with_values(step, 7, values)

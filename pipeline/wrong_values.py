@@ -1,0 +1,80 @@
+"""What is wrong with a setting's value, in words: pydantic finds it, this says what would be right."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+NUMBER = ("float_", "finite_number", "greater_than", "less_than")
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+MAX_SHOWN = 80
+
+
+def wrong_value(error: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's errors about `model` without the setting's name: `must be a number from 0 to 1 (it is 3)`."""
+    field, kind = _field(model, error["loc"]), error["type"]
+    if kind == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    if kind == "missing":
+        return "is missing"
+    return f"{_wanted(error, field)} (it is {_shown(error['input'])})"
+
+
+def setting_name(error: Any, nothing: str) -> str:
+    """The setting's name with those that it belongs to: `grpo.steps`; `nothing` where no single one is wrong."""
+    return ".".join(map(str, error["loc"])) or nothing
+
+
+def _wanted(error: Any, field: FieldInfo | None) -> str:
+    kind, limits = error["type"], error.get("ctx", {})
+    whole = kind.startswith("int_") or (kind.startswith(NUMBER) and int in _kinds(field) and float not in _kinds(field))
+    if whole or kind.startswith(NUMBER):
+        return f"must be a {'whole ' if whole else ''}number{_range(field)}"
+    if kind == "literal_error":
+        return f"must be {limits['expected']}"
+    if kind == "string_too_long":
+        return f"may have at most {limits['max_length']} characters"
+    plain = {"bool": "must be true or false", "string": "must be text", "list": "must be a list",
+             "model": "must be settings, each with a name and a value",
+             "dict": "must be settings, each with a name and a value"}
+    return plain.get(kind.split("_")[0]) or str(error["msg"])
+
+
+def _range(field: FieldInfo | None) -> str:
+    limits = {name: getattr(limit, name) for limit in (field.metadata if field else ()) for name in BOUNDS
+              if getattr(limit, name, None) is not None}
+    if {"ge", "le"} <= limits.keys():
+        return f" from {_number(limits['ge'])} to {_number(limits['le'])}"
+    told = " and ".join(f"{BOUNDS[name]} {_number(value)}" for name, value in limits.items())
+    return told and f" {'of ' * told.startswith('at ')}{told}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _shown(value: Any) -> str:
+    return "empty" if value is None or value == "" else repr(value)[:MAX_SHOWN]
+
+
+def _field(model: type[BaseModel], location: tuple[Any, ...]) -> FieldInfo | None:
+    """The field at a place; a place in a list is that of the list."""
+    field, inside = None, model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = inside.model_fields.get(part) if inside else None
+        if field is None:
+            return None
+        inside = next((kind for kind in _kinds(field) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return field
+
+
+def _kinds(field: FieldInfo | None) -> set[Any]:
+    """Every type that a field's annotation names, however deep."""
+    found, open_ = set(), [field.annotation] if field else []
+    while open_:
+        kind = open_.pop()
+        found.add(kind)
+        open_ += get_args(kind)
+    return {kind for kind in found if isinstance(kind, type)}
