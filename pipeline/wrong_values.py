@@ -25,15 +25,21 @@ def setting_name(error: Any, nothing: str) -> str:
     return ".".join(map(str, error["loc"])) or nothing
 
 
+def limits(field: FieldInfo) -> dict[str, float]:
+    """The bounds of a number by their names in `BOUNDS`; those that it does not have are missing."""
+    return {name: getattr(bound, name) for bound in field.metadata for name in BOUNDS
+            if getattr(bound, name, None) is not None}
+
+
 def _wanted(error: Any, field: FieldInfo | None) -> str:
-    kind, limits = error["type"], error.get("ctx", {})
+    kind, context = error["type"], error.get("ctx", {})
     whole = kind.startswith("int_") or (kind.startswith(NUMBER) and int in _kinds(field) and float not in _kinds(field))
     if whole or kind.startswith(NUMBER):
         return f"must be a {'whole ' if whole else ''}number{_range(field)}"
     if kind == "literal_error":
-        return f"must be {limits['expected']}"
+        return f"must be {context['expected']}"
     if kind == "string_too_long":
-        return f"may have at most {limits['max_length']} characters"
+        return f"may have at most {context['max_length']} characters"
     plain = {"bool": "must be true or false", "string": "must be text", "list": "must be a list",
              "model": "must be settings, each with a name and a value",
              "dict": "must be settings, each with a name and a value"}
@@ -41,11 +47,10 @@ def _wanted(error: Any, field: FieldInfo | None) -> str:
 
 
 def _range(field: FieldInfo | None) -> str:
-    limits = {name: getattr(limit, name) for limit in (field.metadata if field else ()) for name in BOUNDS
-              if getattr(limit, name, None) is not None}
-    if {"ge", "le"} <= limits.keys():
-        return f" from {_number(limits['ge'])} to {_number(limits['le'])}"
-    told = " and ".join(f"{BOUNDS[name]} {_number(value)}" for name, value in limits.items())
+    found = limits(field) if field else {}
+    if {"ge", "le"} <= found.keys():
+        return f" from {_number(found['ge'])} to {_number(found['le'])}"
+    told = " and ".join(f"{BOUNDS[name]} {_number(value)}" for name, value in found.items())
     return told and f" {'of ' * told.startswith('at ')}{told}"
 
 

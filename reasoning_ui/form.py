@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
 import gradio as gr
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.recipe import Recipe, Step
+from pipeline.wrong_values import limits
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,11 @@ def short_number(value: float) -> str:
 
 def bounds_in_words(setting: Setting) -> str:
     """The allowed range, such as `1 to 512`, or nothing where there is none worth telling."""
-    low = next((m.ge if isinstance(m, Ge) else m.gt for m in setting.info.metadata if isinstance(m, (Ge, Gt))), None)
-    high = next((m.le if isinstance(m, Le) else m.lt for m in setting.info.metadata if isinstance(m, (Le, Lt))), None)
-    if low is None and high is None:
+    found = limits(setting.info)
+    if not found:
         return ""
-    open_low = any(isinstance(m, Gt) for m in setting.info.metadata)
+    open_low = "gt" in found
+    low, high = found.get("ge", found.get("gt")), found.get("le", found.get("lt"))
     if high is None or high > 50_000:
         return f"(more than {low:g})" if open_low else f"({low:g} or more)"
     return f"(above {low:g}, to {high:g})" if open_low else f"({low:g} to {high:,})"

@@ -17,7 +17,7 @@ from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
 from reasoning_ui.compare_calls import LOOKED
 from reasoning_ui.data_edits import choosing
-from reasoning_ui.next_step import NextStep, missing_parts, next_step
+from reasoning_ui.next_step import BUSY, NextStep, missing_parts, next_step, unattended
 from reasoning_ui.runs_cards import sign, tone_of
 from reasoning_ui.shared import Shared, data_step, go_to, guard, model_step, rewards_step
 
@@ -64,15 +64,18 @@ class Header:
         triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
                     shared.rewards.change]
         gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
-        self.go.click(guard(lambda run, to: gone(home, run, to)), [shared.run, target], shared.tabs, **QUIET)
+        self.go.click(guard(lambda run, to: gone(home, run, to)), [shared.run, target], [shared.tabs, shared.run],
+                      **QUIET)
 
 
-def gone(home: StudioHome, run: str, target: str) -> gr.Tabs:
-    """The tab that the button leads to; with RESUME it resumes the run first. Raises RunError when that is refused."""
+def gone(home: StudioHome, run: str, target: str) -> list[Any]:
+    """The tab that the button leads to, and the current run where that changes. With RESUME it resumes the run first.
+    Raises RunError when that is refused."""
     if target == RESUME:
         jobs.resume(home, run)
-        return go_to("live")
-    return go_to(target)
+        return [go_to("live"), gr.skip()]
+    tab, _, other = target.partition(" ")
+    return [go_to(tab), other or gr.skip()]
 
 
 def shown_in(seen: str) -> tuple[str, str, str]:
@@ -130,8 +133,8 @@ def model_choices(cards: list[RunCard], home: StudioHome) -> list[tuple[str, str
 def status_html(step: NextStep, name: str, state: RunState | None) -> str:
     """The status line: the run, a progress bar while it works, what is missing, the next step.
 
-    `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already; on Live,
-    which tells the same every second, it hides how far the run has got.
+    `data-next` is read by the style sheet, which hides the button that leads to the tab that is open already (one that
+    chooses a run does more); on Live, which tells the same every second, it hides how far the run has got.
     """
     parts = ['<h1 class="rs-unseen">Reasoning Studio</h1>']
     if state is not None:
@@ -139,14 +142,15 @@ def status_html(step: NextStep, name: str, state: RunState | None) -> str:
                      f"<b>{escape(name)}</b>")
     if step.missing:
         parts.append(f'<span class="rs-bad-text"><b>Missing:</b> {escape(" ".join(step.missing))}</span>')
-    when = "Now" if state is not None and state.state in ("running", "stopping", "waiting") else "Next"
+    when = "Now" if state is not None and state.state in BUSY else "Next"
     going = ' class="rs-going"' if when == "Now" else ""
     parts.append(f"<span{going}><b>{when}:</b> {escape(step.words)}</span>")
     bar = ""
     if state is not None and state.alive and state.total:
         share = min(max(100 * state.done / state.total, 0), 100)
         bar = f'<progress value="{share:.1f}" max="100" aria-label="Progress of this stage">{share:.0f} %</progress>'
-    return f'<div class="rs-status" data-next="{escape(step.tab)}">{" ".join(parts)}{bar}</div>'
+    leads = "" if step.run else step.tab
+    return f'<div class="rs-status" data-next="{escape(leads)}">{" ".join(parts)}{bar}</div>'
 
 
 def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, before: str) -> list[Any]:
@@ -160,7 +164,8 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     check = checks.model(model_step(model), home.path)
     missing = missing_parts(check, checks.dataset(data_step(data)), rewards_step(rewards))
     newcomer = not cards and (model_step(model).source, data_step(data).source) == ("tiny", "demo")
-    step = next_step(missing, card.state if card else None, newcomer, card is not None and _to_compare(home, card))
+    step = next_step(missing, card.state if card else None, newcomer, card is not None and _to_compare(home, card),
+                     None if card else unattended(cards))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {sign(c.state)}", c.id) for c in cards)]
@@ -171,8 +176,9 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     button = gr.Button(step.button, variant="primary" if step.tab in ("compare", "live") else "secondary")
     chosen = ((model_choices(cards, home), model_step(model).source), (data_choices(rows), rows),
               (runs, run if card else ""))
+    target = RESUME if step.resumes else f"{step.tab} {step.run}".strip()
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),
-            status, button, RESUME if step.resumes else step.tab, key]
+            status, button, target, key]
 
 
 def _to_compare(home: StudioHome, card: RunCard) -> bool:

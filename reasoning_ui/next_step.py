@@ -4,19 +4,23 @@ from dataclasses import dataclass
 
 from pipeline.model_check import ModelCheck
 from pipeline.recipe import RewardsStep
-from pipeline.run_state import RunState
+from pipeline.run_state import RunCard, RunState
+
+BUSY = ("running", "stopping", "waiting")
 
 
 @dataclass(frozen=True)
 class NextStep:
     """The header's lines: what is missing (may be empty), the next step in words, and the tab that does it, or that
-    shows what the button itself has done: with `resumes` it resumes the run."""
+    shows what the button itself has done: with `resumes` it resumes the run, with `run` it makes that the current one.
+    """
 
     missing: tuple[str, ...]
     words: str
     button: str
     tab: str
     resumes: bool = False
+    run: str = ""
 
 
 def missing_parts(check: ModelCheck, dataset: str, rewards: RewardsStep) -> tuple[tuple[str, str], ...]:
@@ -30,21 +34,39 @@ def missing_parts(check: ModelCheck, dataset: str, rewards: RewardsStep) -> tupl
 
 
 def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, newcomer: bool,
-              to_compare: bool) -> NextStep:
+              to_compare: bool, other: RunCard | None = None) -> NextStep:
     """The one thing to do now. A running job comes first, then a finished one's result, then what is missing.
 
-    `newcomer`: there is no run yet, and neither model nor data of one's own were chosen.
+    `newcomer`: there is no run yet, and neither model nor data of one's own were chosen. `other`: where no run is
+    chosen, as in a browser that was never here, one that wants attention (see `unattended`).
     """
     lines = tuple(text for text, _ in missing)
     if state is not None:
         known = _of_run(state, to_compare)
         if known is not None:
             return NextStep(lines, *known)
+    elif other is not None:
+        return _of_other(lines, other)
     if missing:
         return NextStep(lines, "Mend what is missing.", "Show it", missing[0][1])
     if newcomer:
         return NextStep((), "New here? Train the demo: one click, a few minutes.", "Start", "start")
     return NextStep((), "Look over the settings, then start training.", "Train", "train")
+
+
+def unattended(cards: list[RunCard]) -> RunCard | None:
+    """The run that a browser which has chosen none should hear of: one that works or waits, else the newest where it
+    was interrupted."""
+    busy = next((card for card in cards if card.state.state in BUSY), None)
+    return busy or next((card for card in cards[:1] if card.state.state == "interrupted"), None)
+
+
+def _of_other(missing: tuple[str, ...], other: RunCard) -> NextStep:
+    if other.state.state in BUSY:
+        what = "waits for its turn" if other.state.state == "waiting" else "is at work"
+        return NextStep(missing, f"«{other.name}» {what}.", "Watch it live", "live", run=other.id)
+    return NextStep(missing, f"«{other.name}» was interrupted; what it did so far is kept.", "Look at it", "live",
+                    run=other.id)
 
 
 def _of_run(state: RunState, to_compare: bool) -> tuple[str, str, str] | tuple[str, str, str, bool] | None:

@@ -11,12 +11,12 @@ from pipeline.errors import RecipeError, StudioError
 from pipeline.model_check import ModelCheck
 from pipeline.presets import STARTS
 from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
-from pipeline.run_state import RunState
+from pipeline.run_state import RunCard, RunState
 from pipeline.studio_home import StudioHome
 from reasoning_ui import checks
 from reasoning_ui.form import bounds_in_words, component, in_titles, short_number
 from reasoning_ui.header import RESUME, chosen_data, chosen_model, data_choices, gone, shown_in, status_html
-from reasoning_ui.next_step import missing_parts, next_step
+from reasoning_ui.next_step import missing_parts, next_step, unattended
 from reasoning_ui.review import plan_lines, problems_html
 from reasoning_ui.shared import choices_of, data_step, in_words, model_step, recipe_of, training_values, within
 from reasoning_ui.train_tab import _expect, _fill, _recipe, _start_from, _store, problems_of
@@ -165,9 +165,30 @@ def test_the_headers_button_resumes_and_then_shows_the_run(tmp_path: Path) -> No
     step = next_step((), RunState("stopped"), newcomer=False, to_compare=False)
     assert step.resumes and step.button == "Resume it"
     assert not next_step((), RunState("finished"), newcomer=False, to_compare=False).resumes
-    assert gone(StudioHome(tmp_path), "no-such-run", "train").selected == "train"
+    tab, run = gone(StudioHome(tmp_path), "no-such-run", "train")
+    assert tab.selected == "train" and run == gr.skip()
     with pytest.raises(StudioError, match="no-such-run"):
         gone(StudioHome(tmp_path), "no-such-run", RESUME)
+
+
+def test_a_browser_that_has_chosen_no_run_hears_of_one_that_works_or_was_interrupted() -> None:
+    """Somebody else's phone, or the same person after a crash. A run that is over by itself is not pressed on anybody.
+    """
+    def card(name: str, state: str) -> RunCard:
+        return RunCard(f"id-{name}", name, "", "train", 0.0, RunState(state))
+
+    for states, name in ((("finished", "running"), "1"), (("interrupted", "waiting"), "1"), (("interrupted",), "0"),
+                         (("finished", "interrupted"), None), (("failed", "stopped"), None), ((), None)):
+        found = unattended([card(str(i), state) for i, state in enumerate(states)])
+        assert (found and found.name) == name
+    step = next_step((), None, False, False, card("<b>A", "running"))
+    assert (step.words, step.button, step.tab, step.run) == ("«<b>A» is at work.", "Watch it live", "live", "id-<b>A")
+    assert "&lt;b&gt;A" in (shown := status_html(step, "", None)) and 'data-next=""' in shown
+    assert "was interrupted" in next_step((), None, False, False, card("A", "interrupted")).words
+    chosen = next_step((), RunState("finished"), False, False, card("A", "running"))
+    assert not chosen.run and chosen.tab == "export"
+    tab, run = gone(StudioHome(Path("/no/such/home")), "", "live 20260101-run")
+    assert tab.selected == "live" and run == "20260101-run"
 
 
 def test_a_run_that_waits_for_room_on_the_disk_says_so_in_the_header() -> None:
