@@ -40,6 +40,9 @@ from pipeline.errors import RewardError
 CHILD = Path(__file__).with_name("math_child.py")
 LIBRARIES = ("math_verify", "latex2sympy2_extended", "antlr4", "sympy", "mpmath")
 START_SECONDS = 60.0
+BROKEN_SECONDS = 30.0  # a library that cannot be loaded is not tried again for each of a step's answers
+BROKEN = ("math-verify, which compares formulas, cannot be loaded: run `pip install -r requirements.txt` and look "
+          "whether `python -c 'import math_verify'` works.")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class MathProcess:
         self.asked = self.timeouts = self.starved = self.failures = 0
         self._lock = threading.Lock()
         self._child: Child | None = None
+        self._broken_until = 0.0
 
     def start(self) -> None:
         """Spawn the process if there is none; does not wait until it is ready. Raises RewardError without a library."""
@@ -76,6 +80,8 @@ class MathProcess:
         """
         with self._lock:
             self.asked += 1
+            if time.monotonic() < self._broken_until:
+                raise RewardError(BROKEN)
             for _ in range(2):  # one that died while idle is replaced, once
                 child = self._alive()
                 if child.wait_until_ready(START_SECONDS):
@@ -83,9 +89,8 @@ class MathProcess:
                     if verdict is not None:
                         return verdict
                 elif child.failed():
-                    raise RewardError("math-verify, which compares formulas, cannot be loaded: run "
-                                      "`pip install -r requirements.txt` and look whether `python -c 'import "
-                                      "math_verify'` works.")
+                    self._broken_until = time.monotonic() + BROKEN_SECONDS
+                    raise RewardError(BROKEN)
                 child.kill()
             self.failures += 1
             return Verdict(None)
@@ -93,6 +98,7 @@ class MathProcess:
     def close(self) -> None:
         """End the process; a later comparison starts a new one."""
         with self._lock:
+            self._broken_until = 0.0
             if self._child is not None:
                 self._child.kill()
             self._child = None

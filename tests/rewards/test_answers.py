@@ -201,6 +201,25 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         math_process.MathProcess().start()
 
 
+def test_a_library_that_cannot_be_loaded_is_not_tried_again_at_once(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try takes a third of a second, and a step may ask hundreds of times."""
+    (tmp_path / "child.py").write_text("raise ImportError('its parser is of another version')")
+    monkeypatch.setattr(math_process, "CHILD", tmp_path / "child.py")
+    process, made, child = math_process.MathProcess(), [], math_process.Child
+    monkeypatch.setattr(math_process, "Child", lambda: made.append(1) or child())
+    for _ in range(3):
+        with pytest.raises(RewardError, match="cannot be loaded"):
+            process.compare("10+5", "15")
+    assert len(made) == 1
+    monkeypatch.setattr(math_process, "BROKEN_SECONDS", -1.0)
+    process.close()  # and so do `BROKEN_SECONDS`
+    for _ in range(2):
+        with pytest.raises(RewardError, match="cannot be loaded"):
+            process.compare("10+5", "15")
+    assert len(made) == 3
+
+
 COUNT_STEPS = """
 import json, logging, os, sys
 logging.disable(logging.CRITICAL)
