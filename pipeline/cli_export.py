@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import export
 from pipeline.errors import RunError
 from pipeline.run_folder import RunFolder
+from pipeline.studio_home import StudioHome
 
 Outcome = tuple[int, Any, str]
 KINDS = ("model", "adapter", "f16", "q8_0", "recipe", "repeat", "card")
@@ -36,7 +37,7 @@ def run_export(options: argparse.Namespace) -> Outcome:
     if unknown:
         raise RunError(f"There is no export {unknown[0]!r}. Choose any of: {', '.join(KINDS)}.")
     asked = options.what or ([] if options.hub else ["model"])
-    paths = [_write(folder, stage, what) for what in dict.fromkeys(asked)]
+    paths = [_write(options.home, folder, stage, what) for what in dict.fromkeys(asked)]
     document: dict[str, Any] = {"stage": stage, "files": {p.name: {"path": str(p), "bytes": p.stat().st_size}
                                                           for p in paths}}
     lines = [str(path) for path in paths]
@@ -50,17 +51,17 @@ def run_export(options: argparse.Namespace) -> Outcome:
     return 0, document, "\n".join(lines)
 
 
-def _write(folder: RunFolder, stage: str, what: str) -> Path:
+def _write(home: StudioHome, folder: RunFolder, stage: str, what: str) -> Path:
     from pipeline.export_card import card, public_recipe
 
     if what == "model":
-        return export.model_zip(folder, stage, card(folder, stage))
+        return export.model_zip(folder, stage, card(home, folder, stage))
     if what == "adapter":
-        return export.adapter_zip(folder, stage, card(folder, stage))
+        return export.adapter_zip(folder, stage, card(home, folder, stage))
     if what == "recipe":
         return export.text_file(folder, "recipe.yaml", public_recipe(folder.recipe()))
     if what == "card":
-        return export.text_file(folder, f"{stage}-README.md", card(folder, stage))
+        return export.text_file(folder, f"{stage}-README.md", card(home, folder, stage))
     if what == "repeat":
         return export.repeat_zip(folder)
     path, check = export.gguf_file(folder, stage, what)  # type: ignore[arg-type]
@@ -71,7 +72,7 @@ def _write(folder: RunFolder, stage: str, what: str) -> Path:
 def _upload(folder: RunFolder, stage: str, options: argparse.Namespace) -> str:
     from pipeline.export_hub import plan, upload
 
-    files = plan(folder, stage, options.hub)
+    files = plan(options.home, folder, stage, options.hub)
     for file in files:
         print(f"{file.bytes:>14,}  {file.name}{'  (there already)' if file.there else ''}", file=sys.stderr)
     visible = "public" if options.public else "private"

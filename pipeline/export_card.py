@@ -10,21 +10,27 @@ from pipeline import comparison, report
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
+from pipeline.seeds import of_run
+from pipeline.studio_home import StudioHome
 from pipeline.tags import scheme_of, system_prompt
 
 TITLES = {"sft": "supervised fine-tuning (SFT)", "grpo": "SFT and Group Relative Policy Optimization (GRPO)"}
 
 
-def card(folder: RunFolder, stage: str, repo: str = "your-name/your-model") -> str:
-    """The card of a run's model as Markdown with front matter."""
+def card(home: StudioHome, folder: RunFolder, stage: str, repo: str = "your-name/your-model") -> str:
+    """The card of a run's model as Markdown with front matter; other seeds of its recipe are looked for in the home."""
     recipe = folder.recipe()
     rows, expected = comparison.load(folder)
     benchmark = next(iter(comparison.benchmarks(folder)), "test")
     front = _front(recipe, rows, stage, benchmark)
     results = _results(recipe, rows, expected, benchmark)
-    parts = [f"# {report.as_text(_plain(recipe.name))}", _what(recipe, stage), "## Results", results,
-             "## How to prompt it", _prompting(recipe, repo), "## Data", _data(folder, recipe), "## Limits",
-             _limits(recipe, rows), "## Recipe", f"```yaml\n{public_recipe(recipe)}```",
+    several = report.several_seeds(of_run(home, folder.id), {row["model"] for row in rows}, about=stage)
+    parts = [f"# {report.as_text(_plain(recipe.name))}", _what(recipe, stage),
+             "## Results", results, *filter(None, [several]),
+             "## How to prompt it", _prompting(recipe, repo),
+             "## Data", _data(folder, recipe),
+             "## Limits", _limits(recipe, rows),
+             "## Recipe", f"```yaml\n{public_recipe(recipe)}```",
              "Trained with Reasoning Studio. The recipe above repeats the run."]
     content = f"---\n{front.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
     return str(ModelCard(content))

@@ -30,6 +30,7 @@ from pipeline import export
 from pipeline.errors import RunError
 from pipeline.export_card import card, public_recipe
 from pipeline.run_folder import RunFolder
+from pipeline.studio_home import StudioHome
 
 # huggingface_hub wraps a broken transfer in RuntimeError, and lets those of its HTTP client through
 NETWORK_ERRORS = (HfHubHTTPError, OSError, RuntimeError, httpx.HTTPError)
@@ -49,11 +50,11 @@ class Upload:
         return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
 
 
-def plan(folder: RunFolder, stage: str, repo: str, adapter: bool = False, gguf: bool = False,
+def plan(home: StudioHome, folder: RunFolder, stage: str, repo: str, adapter: bool = False, gguf: bool = False,
          api: HfApi | None = None) -> list[Upload]:
     """What `upload` would send, small files first. Raises RunError for a name that the Hub refuses."""
     _check_name(repo)
-    files = [Upload("README.md", card(folder, stage, repo).encode()),
+    files = [Upload("README.md", card(home, folder, stage, repo).encode()),
              Upload("recipe.yaml", public_recipe(folder.recipe()).encode())]
     files += [Upload(path.name, path) for path in export.model_files(folder, stage)]
     if adapter:

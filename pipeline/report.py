@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pipeline.comparison import as_table, by_subject, percent, rate_text, summary, token_note
@@ -12,6 +12,7 @@ from pipeline.contestants import Row, contestants, title_of, way_of
 from pipeline.paired_tests import TESTED, PairedTest, by_kind, correction
 from pipeline.recipe import Recipe
 from pipeline.reward_means import Mean
+from pipeline.seeds import OverSeeds, footnote, heading
 
 RewardMeans = dict[str, dict[str, Mean]]
 
@@ -54,8 +55,9 @@ def document(
     tests: Sequence[PairedTest],
     expected: Sequence[dict[str, Any]] = (),
     rewards: RewardMeans | None = None,
+    over: Sequence[OverSeeds] = (),
 ) -> str:
-    """Run, recipe, summary, tests and answers as one JSON text."""
+    """Run, recipe, summary, tests and answers as one JSON text; `over` is what several seeds say together."""
     return json.dumps(
         {
             "run": run,
@@ -63,6 +65,7 @@ def document(
             "recipe": recipe.model_dump(mode="json"),
             "summary": summary(rows, expected),
             "tests": [t.as_dict() for t in tests],
+            "seeds": [pair.as_dict() for pair in over],
             "by_subject": by_subject(rows),
             "rewards": {label: {key: vars(m) for key, m in means.items()} for label, means in (rewards or {}).items()},
             "answers": [{k: v for k, v in row.items() if k != "id"} for row in rows],
@@ -80,8 +83,10 @@ def markdown(
     tests: Sequence[PairedTest],
     expected: Sequence[dict[str, Any]] = (),
     rewards: RewardMeans | None = None,
+    over: Sequence[OverSeeds] = (),
 ) -> str:
-    """The report: what was compared, the table, what can be claimed, by subject, how to repeat it."""
+    """The report: what was compared, the table, what can be claimed of this run and over several seeds, by subject, how
+    to repeat it."""
     parts = [
         f"# {as_text(recipe.name)}: comparison",
         f"Run `{run}`, questions `{benchmark}`, data `{recipe.data.source}`, base model `{recipe.model.source}`. "
@@ -90,6 +95,7 @@ def markdown(
         *filter(None, [token_note(rows, expected)]),
         "## What can be claimed",
         claims(tests),
+        *filter(None, [several_seeds(over, [key for pair in tests for key in (pair.a, pair.b)])]),
     ]
     if table := level_table(rows, expected):
         parts += ["## Precision", recommendation(rows, tests, expected), table]
@@ -125,6 +131,15 @@ def claims(tests: Sequence[PairedTest]) -> str:
         else "There is nothing to compare: one model alone was evaluated."
     )
     return "\n".join(lines)
+
+
+def several_seeds(over: Sequence[OverSeeds], models: Collection[str], about: str = "") -> str:
+    """What the seeds of a recipe say together (only `about` one model where it is given) as Markdown, or that this is
+    one; empty where no trained model was compared."""
+    shown = [pair for pair in over if about in ("", pair.a, pair.b)]
+    if not shown:
+        return footnote([]) if {"sft", "grpo"} & set(models) else ""
+    return "\n".join([f"**{heading(shown)}**", "", *(f"- {pair.sentence}" for pair in shown), "", footnote(over)])
 
 
 def subject_table(rows: Sequence[Row]) -> str:

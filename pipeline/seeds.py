@@ -32,6 +32,7 @@ from pipeline.studio_home import StudioHome
 
 MAY_DIFFER = ("name", "seed", "evaluate", "provenance")
 PAIRS = (("sft", "grpo"), ("base", "grpo"), ("base", "sft"))
+ALONE = "This is one training run: another seed of the same recipe may come out differently."
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,26 @@ def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Seq
             if len(alike) > 1:
                 runs.append(SeedRun(seed, alike))
     return together(runs)
+
+
+def of_run(home: StudioHome, run_id: str) -> list[OverSeeds]:
+    """`over_seeds` of a run on the first benchmark that it has answered; empty without one."""
+    rows, expected = load(home.run(run_id))
+    return over_seeds(home, run_id, rows, expected) if rows else []
+
+
+def heading(found: Sequence[OverSeeds]) -> str:
+    """What stands above the sentences of several seeds; needs one pair at least."""
+    return f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
+
+
+def footnote(found: Sequence[OverSeeds]) -> str:
+    """How the sentences of several seeds were come by; without any, that one run is one run."""
+    if not found:
+        return ALONE
+    return (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; intervals: "
+            "bootstrap over questions, for these models on other questions. How far the seeds lie apart says how much "
+            "another training run may change.")
 
 
 def together(runs: Sequence[SeedRun]) -> list[OverSeeds]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pipeline import comparison, jobs
@@ -82,7 +83,9 @@ def chart(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
 
 def file(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
     """One of the files of `compare_files.FILES` as text."""
-    return {"text": compare_files.text(str(asked["name"]), str(asked["run"]), _found(home, asked))}
+    run, found = str(asked["run"]), _found(home, asked)
+    over = partial(over_seeds, home, run, found.rows, found.expected)
+    return {"text": compare_files.text(str(asked["name"]), run, found, over)}
 
 
 def again(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _cell_words(cell: str) -> str:
 def _seeds(home: StudioHome, run: str, found: Comparison, others: Sequence[tuple[RunFolder, int]],
            waited_for: Mapping[int, State]) -> str:
     """What the seeds of this recipe say; nothing where no model was trained that could be compared."""
-    if not {"sft", "grpo"} & found.summary.keys():
+    if not found.trained:
         return ""
     return compare_words.of_seeds(over_seeds(home, run, found.rows, found.expected, others), waited_for)
 

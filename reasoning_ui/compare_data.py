@@ -39,6 +39,11 @@ class Comparison:
     way: str
     _means: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def trained(self) -> bool:
+        """Whether a trained model is among those that answered, of which another seed could come out differently."""
+        return bool({"sft", "grpo"} & self.summary.keys())
+
     def reward_means(self) -> dict[str, dict[str, Mean]]:
         """What the recipe's rewards give to these answers: label -> contestant -> mean. Scored when first asked for."""
         if not self._means:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipeline import report
+from pipeline import report, seeds
 from pipeline.comparison import token_note
 from pipeline.paired_tests import PairedTest, by_kind, correction
 from pipeline.run_state import OVER, State
@@ -36,18 +36,13 @@ def _tone(test: PairedTest | OverSeeds) -> str:
     return "better" if test.difference > 0 else "worse"
 
 
-def of_seeds(found: Sequence[OverSeeds], unfinished: Mapping[int, State] | None = None) -> str:
-    """What several seeds of the recipe say together, and a button for one more; `unfinished` is from
+def of_seeds(found: Sequence[OverSeeds], unfinished: Mapping[int, State] | None = None, offers: bool = True) -> str:
+    """What several seeds of the recipe say together, and with `offers` a button for one more; `unfinished` is from
     `pipeline.seeds`."""
+    note, shown = seeds.footnote(found), ""
     if found:
-        title = f"{max(len(pair.seeds) for pair in found)} seeds of this recipe together"
         lines = "".join(f"<li class='{_tone(pair)}'>{escape(pair.sentence)}</li>" for pair in found)
-        note = (f"p-values: exact sign-flip test by question, Holm-corrected over the {len(found)} comparisons; "
-                "intervals: bootstrap over questions, for these models on other questions. How far the seeds lie apart "
-                "says how much another training run may change.")
-        shown = f"<p class='kind'><b>{title}</b></p><ul class='sentences'>{lines}</ul>"
-    else:
-        note, shown = "This is one training run: another seed of the same recipe may come out differently.", ""
+        shown = f"<p class='kind'><b>{seeds.heading(found)}</b></p><ul class='sentences'>{lines}</ul>"
     ended = {seed: state for seed, state in (unfinished or {}).items() if state in OVER}
     if on_the_way := [seed for seed in unfinished or {} if seed not in ended]:
         several = len(on_the_way) > 1
@@ -56,14 +51,14 @@ def of_seeds(found: Sequence[OverSeeds], unfinished: Mapping[int, State] | None 
     for seed, state in ended.items():
         note += (f" Seed {seed} {'' if state == 'failed' else 'was '}{state} before it was through: Runs says how it "
                  "goes on.")
-    button = f"Train {'one more' if found or unfinished else 'another'} seed"
-    return (f"<div class='cmp'>{shown}<p class='quiet'>{note}</p><p><button type='button' class='cmp-button' "
-            f"data-another-seed>{button}</button></p></div>")
+    button = (f"<p><button type='button' class='cmp-button' data-another-seed>Train "
+              f"{'one more' if found or unfinished else 'another'} seed</button></p>")
+    return f"<div class='cmp'>{shown}<p class='quiet'>{note}</p>{button * offers}</div>"
 
 
-def words(found: Comparison, seeds: str = "") -> str:
+def words(found: Comparison, several: str = "") -> str:
     """What can be claimed, by metric, and rates by subject where the data has any; or why models are not paired.
-    `seeds` is what `of_seeds` gives."""
+    `several` is what `of_seeds` gives."""
     by_subject = subjects(found.rows, found.table.keys)
     if found.refusal:
         return notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
@@ -76,7 +71,7 @@ def words(found: Comparison, seeds: str = "") -> str:
     more = "".join(
         f"<details><summary>{escape(title)}</summary>{sentences(found.tests, metric)}</details>"
         for metric, title in (("lenient", "Lenient: the last number anywhere"), ("format", "Format")) if found.tests)
-    return (text + sentences(found.tests, "exact") + seeds + _recommendation(found)
+    return (text + sentences(found.tests, "exact") + several + _recommendation(found)
             + f"<div class='cmp'>{more}{by_subject}</div>")
 
 

@@ -41,7 +41,7 @@ def build_hub(shared: Shared, stage: gr.Radio) -> None:
         if not shared.home.trusted:
             raise RunError("This app's login at the Hub belongs to its owner: download the merged model and upload it "
                            "with your own, `hf upload YOUR-NAME/YOUR-MODEL FOLDER`.")
-        return plan(folder, stage, (repo or "").strip(), adapter, gguf, HfApi(token=hub_token.kept()))
+        return plan(shared.home, folder, stage, (repo or "").strip(), adapter, gguf, HfApi(token=hub_token.kept()))
 
     def show(*values: Any) -> list[Any]:
         files = files_of(*values)

@@ -32,7 +32,7 @@ CODE = """(told, run, stage) => {
 NOTHING = "Nothing to export yet: a run has a model to take away once its SFT or GRPO stage has finished."
 
 
-Work = Callable[[RunFolder, str, str, gr.Progress], str]  # folder, stage, GGUF kind, progress -> what to say
+Work = Callable[[StudioHome, RunFolder, str, str, gr.Progress], str]  # stage, GGUF kind; what to say
 
 
 def build(shared: Shared, tab: gr.Tab) -> None:
@@ -95,7 +95,7 @@ def _handler(home: StudioHome, work: Work) -> Callable[..., str]:
     """What a button does: the work, and which run it was for, with what to say."""
 
     def act(run: str, name: str, kind: str, progress: gr.Progress = PROGRESS) -> str:
-        return json.dumps([run, work(home.run(run), name, kind, progress)])
+        return json.dumps([run, work(home, home.run(run), name, kind, progress)])
 
     return act
 
@@ -113,37 +113,37 @@ def _code(home: StudioHome, run: str, name: str) -> str:
     return json.dumps([run, name, _usage(home.run(run), name), time.monotonic_ns()])
 
 
-def _merged(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
-    path = export.model_zip(folder, stage, card(folder, stage), lambda share, text: progress(share, text))
+def _merged(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    path = export.model_zip(folder, stage, card(home, folder, stage), lambda share, text: progress(share, text))
     return f"{path.name} is ready. On this machine the model is also the folder {folder.model(stage)}."
 
 
-def _adapter(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
-    return f"{export.adapter_zip(folder, stage, card(folder, stage)).name} is ready."
+def _adapter(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    return f"{export.adapter_zip(folder, stage, card(home, folder, stage)).name} is ready."
 
 
-def _recipe(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+def _recipe(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     export.text_file(folder, "recipe.yaml", public_recipe(folder.recipe()))
     return "recipe.yaml is ready. The Train tab opens it; python -m pipeline run recipe.yaml repeats the run."
 
 
-def _repeat(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+def _repeat(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     export.text_file(folder, "repeat.py", script(folder.recipe()))
     export.repeat_zip(folder)
     return "repeat.zip holds repeat.py and all that it needs; it uses public libraries alone."
 
 
-def _card(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
-    export.text_file(folder, f"{stage}-README.md", card(folder, stage))
+def _card(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+    export.text_file(folder, f"{stage}-README.md", card(home, folder, stage))
     return "The model card is ready, with results, intervals, recipe and limits."
 
 
-def _gguf(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+def _gguf(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     path, check = export.gguf_file(folder, stage, kind, lambda share, text: progress(share, text))  # type: ignore[arg-type]
     return f"{path.name} is ready ({path.stat().st_size / 1e6:.1f} MB). {check.sentence if check else ''}"
 
 
-def _check(folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
+def _check(home: StudioHome, folder: RunFolder, stage: str, kind: str, progress: gr.Progress) -> str:
     progress(0.1, "Answering 100 questions with the adapter and with the merged model")
     return export.merge_check(folder, stage).sentence
 

@@ -36,7 +36,7 @@ def test_what_cannot_be_is_said_before_it_is_queued(make_run):
         request_of(make_run({}), ["grpo"], ["test"], ["16bit"], "", "8", *NOTHING[2:], "", "")
     with pytest.raises(RecipeError, match="top_p"):
         request_of(make_run({}), ["grpo"], ["test"], ["16bit"], *NOTHING[:5], "2.0", "", "", "", "")
-    with pytest.raises(RecipeError, match=r"limit.*valid integer"):
+    with pytest.raises(RecipeError, match=r"limit.*whole number"):
         request_of(make_run({}), ["grpo"], ["test"], ["16bit"], "many", *NOTHING[1:], "", "")
 
 

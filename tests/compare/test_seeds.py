@@ -10,6 +10,7 @@ import pytest
 from pipeline import cli, jobs, run_queue, seeds
 from pipeline.comparison import load
 from pipeline.errors import EngineError
+from pipeline.export_card import card
 from pipeline.recipe import GrpoStep, Recipe
 from pipeline.run_folder import RunWriter
 from pipeline.run_state import RunState
@@ -166,6 +167,34 @@ def test_another_seed_is_the_recipe_with_the_next_seed_and_is_told_while_it_is_o
     after = functions["compare_look"]({"run": "run-1", "seen": before["seen"]})
     assert "Seed 8 is being trained or waiting" in after["words"] and "Train one more seed" in after["words"]
     assert another_seed(home, "run-1").seed == 9
+
+
+@pytest.mark.parametrize("seeds_done", [1, 2])
+def test_reports_and_cards_say_what_the_seeds_say_together_or_that_this_is_one(home, make_run, seeds_done):
+    """Every seed gains all ten questions, which is +100 points in each."""
+    ask = {f.__name__: f for f in compare_calls.server_functions(home)}["compare_file"]
+    answers = {"base": [False] * 10, "sft": [False] * 10, "grpo": [True] * 10}
+    for seed in range(1, seeds_done + 1):
+        folder = make_run(answers, name=f"run-{seed}", recipe=of(seed, "<b>Mine"))
+    files = {name: ask({"run": folder.id, "name": name})["text"] for name in ("report.md", "report.html")}
+    files |= {stage: card(home, folder, stage) for stage in ("sft", "grpo")}
+    assert "data-another-seed" not in files["report.html"]
+    found = json.loads(ask({"run": folder.id, "name": "comparison.json"})["text"])["seeds"]
+    if seeds_done == 1:
+        assert found == [] and all(seeds.ALONE in text for text in files.values())
+        return
+    assert len(found) == 3 and not any(seeds.ALONE in text for text in files.values())
+    for text in files.values():
+        assert "2 seeds of this recipe together" in text and "Holm-corrected over the 3 comparisons" in text
+        assert "GRPO is better than SFT in these 2 runs (+100.0 points" in text
+    assert "GRPO is better than Base in these 2 runs" not in files["sft"]  # another model's card
+
+
+def test_a_report_of_a_base_model_alone_speaks_of_no_training(home, make_run):
+    ask = {f.__name__: f for f in compare_calls.server_functions(home)}["compare_file"]
+    folder = make_run({"base": [True, False]}, recipe=of(1))
+    for text in (ask({"run": folder.id, "name": name})["text"] for name in ("report.md", "report.html")):
+        assert "seed of the same recipe" not in text and "seeds of this" not in text
 
 
 def test_a_seed_that_ended_before_it_was_through_is_told(home, make_run, monkeypatch):

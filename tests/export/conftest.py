@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, _commit_api, constants
 
 from pipeline.recipe import Recipe
 from pipeline.run_folder import AnswerRecord, RunFolder, RunWriter
+from pipeline.studio_home import StudioHome
 from tests.export.hub_standin import serving
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
@@ -39,6 +40,12 @@ def finished(tmp_path):
                                         i < right, i < right, True, 9, False, 0.1) for i in range(40))
     writer.close()
     return folder
+
+
+@pytest.fixture
+def home(tmp_path):
+    """The home in which `finished` lies."""
+    return StudioHome(tmp_path)
 
 
 @pytest.fixture

@@ -40,13 +40,13 @@ def test_a_half_file_is_told_and_not_packed(finished, capsys, file, size, what, 
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, ADAPTER])
-def test_the_check_of_a_merge_and_an_upload_need_whole_files(finished, file):
+def test_the_check_of_a_merge_and_an_upload_need_whole_files(home, finished, file):
     os.truncate(finished.path / file, 100)
     with pytest.raises(StudioError, match="safetensors"):
         export.merge_check(finished, "grpo")
     if file == WEIGHTS:
         with pytest.raises(StudioError, match="safetensors"):
-            plan(finished, "grpo", "me/model")
+            plan(home, finished, "grpo", "me/model")
 
 
 def test_the_export_tab_opens_with_half_a_model(finished):

@@ -71,8 +71,8 @@ def test_a_gguf_file_that_fails_its_check_is_deleted(finished, monkeypatch):
     assert list(export.exports(finished).glob("*.gguf*")) == []
 
 
-def test_the_card_has_results_with_intervals_prompt_recipe_and_limits(finished):
-    text = card(finished, "grpo", "me/x")
+def test_the_card_has_results_with_intervals_prompt_recipe_and_limits(home, finished):
+    text = card(home, finished, "grpo", "me/x")
     assert text.startswith("---\n") and "library_name: transformers" in text
     assert "| GRPO | 40 |" in text and "75.0 % (59.8–85.8)" in text  # Wilson of 30 of 40
     assert "very unlikely to be chance" in text and "## Limits" in text and "```yaml\nname: Demo" in text
