@@ -5,9 +5,7 @@ The chosen rewards live in `shared.rewards`; every section writes it and is redr
 
 import contextlib
 import json
-import tempfile
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,13 +16,14 @@ from pipeline.recipe import RewardsStep
 from pipeline.rewards import LIBRARY
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.rewards.presets import PRESETS
-from reasoning_ui import drafts, rewards_turns
 from reasoning_ui import rewards_state as state
+from reasoning_ui import rewards_turns
 from reasoning_ui.form import component, settings
 from reasoning_ui.header import QUIET
 from reasoning_ui.rewards_bench import Bench
 from reasoning_ui.rewards_dry import DryRun
 from reasoning_ui.rewards_editor import Editor, check_html, signature, with_values
+from reasoning_ui.rewards_files import SetFiles
 from reasoning_ui.rewards_html import note, set_html
 from reasoning_ui.shared import Shared, data_step, guard, next_button, rewards_step
 
@@ -50,7 +49,7 @@ def build(shared: Shared, tab: gr.Tab) -> None:
     builder = _Builder(shared)
     bench = Bench(shared)
     dry = DryRun(shared)
-    files = _Files(shared, builder)
+    files = SetFiles(shared, builder)
     next_button(shared, "train", "Next: look over the settings and train")
     builder.wire()
     bench.wire(dry.id)
@@ -173,62 +172,6 @@ class _Builder:
         chosen = min(_place(place), max(0, len(step.functions) - 1))
         return [self._redraw(here, now, data), _listed(step, chosen), step.combine, step.scale,
                 *self.editor.refresh(step, chosen, drawn)]
-
-
-class _Files:
-    """Section 5: the set as YAML, to keep and to share."""
-
-    def __init__(self, shared: Shared, builder: _Builder) -> None:
-        self.shared, self.builder = shared, builder
-        gr.Markdown("### 5. Keep and share\nThe set is part of every recipe. As YAML it can be kept, sent and loaded "
-                    "again.")
-        self.text = gr.Textbox(label="Rewards as YAML", lines=8, max_lines=30, elem_id="reward-yaml", buttons=["copy"],
-                               max_length=state.MAX_YAML_CHARS, elem_classes=drafts.KEEP,
-                               info="The set above. What you type stays until you use it; empty the box to see the set "
-                                    "again.")
-        self.drawn = gr.Textbox("", visible="hidden", label="reward-yaml-drawn")  # the box shows it unless one types
-        with gr.Row():
-            self.load = gr.Button("Use this text", elem_id="yaml-load")
-            self.save = gr.DownloadButton("Download", elem_id="yaml-save")
-            self.upload = gr.UploadButton("Open a file", file_types=[".yaml", ".yml"], elem_id="yaml-open")
-
-    def wire(self) -> None:
-        """Connect everything."""
-        s = self.shared
-
-        def load(text: str) -> str:
-            return state.from_yaml(text or "", s.allow_custom_code).model_dump_json()
-
-        def opened(path: str) -> str:
-            try:
-                return load(Path(path).read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise RewardError(f"The file cannot be read: {error}.") from error
-
-        def show(here: str, now: str) -> list[Any]:
-            if here != "rewards":
-                return [gr.skip()] * 2
-            text = state.to_yaml(rewards_step(now))
-            return [text, gr.DownloadButton(value=_written(text))]
-
-        inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
-        for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
-            used = event(guard(act), given, s.rewards, js=drafts.USE_YAML, **QUIET)
-            rewards_turns.ends(used.success(self.builder.reload, inputs, outputs, **QUIET))
-            used.failure(None, js=drafts.YAML_REFUSED, **QUIET)
-            used.failure(None, js=rewards_turns.DONE, **QUIET)
-        fill: dict[str, Any] = {"inputs": self.drawn, "outputs": self.text, "js": drafts.FILL_YAML, **QUIET}
-        gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.drawn, self.save],
-              trigger_mode="always_last", **QUIET)
-        self.drawn.change(None, **fill)  # a `then` may run before the page has taken over what was answered
-        self.text.blur(None, **fill)
-
-
-def _written(text: str) -> str:
-    folder = Path(tempfile.mkdtemp(prefix="rewards-"))
-    file = folder / "rewards.yaml"
-    file.write_text(text, encoding="utf-8")
-    return str(file)
 
 
 def _kinds(allow_custom: bool) -> list[tuple[str, str]]:
