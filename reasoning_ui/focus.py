@@ -7,6 +7,9 @@ that was opened; to the next control, else to the one before. A dropdown of Grad
 focus, so it gets it back without that event, and is never the next control.
 
 Of such a list, Tab would go on to its scroll bar, which vanishes with the list; so it is taken out of the order.
+
+Gradio gives each choice of a group a name of its own, so the browser does not know that they belong together: the arrow
+keys choose the next or the one before here, as in any other group.
 """
 
 HEAD = """<script>
@@ -64,6 +67,14 @@ document.addEventListener("keydown", event => {
   window.focusKeeper.byKey = true;
   const list = event.key === "Tab" && document.getElementById(event.target.getAttribute?.("aria-controls"));
   if (list && event.target.matches("input[aria-expanded]")) list.tabIndex = -1;
+  const by = {ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1}[event.key];
+  if (!by || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (!event.target.matches?.('fieldset input[type="radio"]')) return;
+  const group = [...event.target.closest("fieldset").querySelectorAll('input[type="radio"]:enabled')];
+  const next = group[(group.indexOf(event.target) + by + group.length) % group.length];
+  event.preventDefault();
+  next?.focus();
+  next?.click();
 }, true);
 setInterval(() => window.focusKeeper.look(), 150);
 </script>"""

@@ -109,6 +109,10 @@ def test_a_set_is_changed_and_scored_with_the_keyboard_alone(page: Any, app_url:
     keys.press("Tab")  # Gradio makes each choice a stop of its own
     keys.press("Space")
     expect(page.locator("#reward-form")).to_contain_text("Approximate format")
+    titles = ("Exact format", "Answer, as a number", "Exact format", "Approximate format")
+    for key, title in zip(("ArrowUp", "ArrowLeft", "ArrowDown", "ArrowRight"), titles, strict=True):
+        keys.press(key)
+        expect(page.locator("#reward-form")).to_contain_text(title)
     tab_to(page, "reward-weight")
     keys.press("ControlOrMeta+a")
     keys.type("3")
