@@ -61,7 +61,7 @@ def adapted(base: Any, rank: int) -> Any:
     model = get_peft_model(base, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=adapter_layers(base)))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.002)
+            torch.nn.init.normal_(weight, std=0.02)
     return model
 
 

@@ -81,11 +81,12 @@ def main() -> None:
     args.data = str(Path(args.data).resolve()) if args.data else demo_rows(work)
     args.files = numbered(args.data, args.passes, work)
     pairs: list[dict[str, Any]] = []
+    ratios: dict[str, dict[str, float]] = {}
     for number in range(args.repeats):
         order = (plain, ours) if number % 2 == 0 else (ours, plain)
         pairs.append({side.__name__: side(args, work, number) for side in order})
         print(json.dumps(pairs[-1]), flush=True)
-        ratios = of_pairs([{"pairs": pairs}])
+        ratios = of_pairs([{"pairs": pairs}]) if number else {}  # one pair has no interval
         if args.out:  # after each pair, in case time ends it
             result = {"settings": vars(args), "cores": os.cpu_count(), "pairs": pairs, **ratios}
             Path(args.out).write_text(json.dumps(result, indent=1))

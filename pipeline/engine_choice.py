@@ -14,8 +14,8 @@ from pipeline.hardware import GPU_COMMAND, SMALLEST_CAPABILITY, Hardware, vllm_m
 from pipeline.recipe_steps import ModelStep
 
 COST = "transformers samples the answers, and a GRPO step takes several times as long"  # 9 with 135M parameters
-SLOWEST = (" An 8-bit base is the slowest to sample from, a third of a second a token on an H200: 4bit needs less "
-           "memory and has vLLM.")
+SLOW_8BIT = (" Sampling from an 8-bit base is slow besides (a third of a second a token was seen on an H200): 4bit "
+             "needs less memory and has vLLM.")
 NOT_8BIT = "vLLM cannot follow an 8-bit base while it learns (16bit and 4bit it can)"
 VLLM_NAMES = ("vllm", "model_executor/models/registry.py", r'"(\w+(?:ForCausalLM|LMHeadModel))":\s*\(')
 UNSLOTH_NAMES = ("unsloth", "models/loader.py", r'\bmodel_type == "(\w+)"')
@@ -46,7 +46,7 @@ def choose(model: ModelStep, hardware: Hardware, architecture: str = "", model_t
     vllm = model.fast_inference and not hindrance
     slower = ""
     if model.fast_inference and hindrance:
-        slower = f"{hindrance}: {COST}." + (SLOWEST if hindrance == NOT_8BIT else "")
+        slower = f"{hindrance}: {COST}." + (SLOW_8BIT if hindrance == NOT_8BIT else "")
     return Choice(engine, vllm, why, slower, _doubt(model_type) if engine == "unsloth" else "")
 
 

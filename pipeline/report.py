@@ -95,7 +95,7 @@ def markdown(
         *filter(None, [token_note(rows, expected)]),
         "## What can be claimed",
         claims(tests),
-        *filter(None, [several_seeds(over, [key for pair in tests for key in (pair.a, pair.b)])]),
+        *filter(None, [several_seeds(over, {row["model"] for row in rows})]),
     ]
     if table := level_table(rows, expected):
         parts += ["## Precision", recommendation(rows, tests, expected), table]
@@ -138,7 +138,7 @@ def several_seeds(over: Sequence[OverSeeds], models: Collection[str], about: str
     one; empty where no trained model was compared."""
     shown = [pair for pair in over if about in ("", pair.a, pair.b)]
     if not shown:
-        return footnote([]) if {"sft", "grpo"} & set(models) else ""
+        return footnote([]) if {"sft", "grpo"} & set(models) and not over else ""
     return "\n".join([f"**{heading(shown)}**", "", *(f"- {pair.sentence}" for pair in shown), "", footnote(over)])
 
 

@@ -89,11 +89,14 @@ class OverSeeds:
 
 
 def siblings(home: StudioHome, run_id: str) -> list[tuple[RunFolder, int]]:
-    """Folder and seed of the other runs of this recipe, newest first; one of each seed."""
+    """Folder and seed of the other runs of this recipe by the same person, newest first; one of each seed.
+
+    The owner of a Space sees the runs of visitors too, which belong in no card or report of theirs.
+    """
     (key, seed), found = _key_of(home.run(run_id)), []
-    taken = {seed}
+    taken, owner = {seed}, home.about(run_id)["owner"]
     for row in home.known_runs() if key else []:
-        if row["kind"] != "train" or row["id"] == run_id:
+        if row["kind"] != "train" or row["id"] == run_id or row["owner"] != owner:
             continue
         with contextlib.suppress(StudioError):  # deleted meanwhile
             other, its = _key_of(folder := home.run(row["id"]))
@@ -164,15 +167,21 @@ def footnote(found: Sequence[OverSeeds]) -> str:
 
 
 def together(runs: Sequence[SeedRun]) -> list[OverSeeds]:
-    """Every pair of PAIRS that two runs or more have; p-values Holm-corrected over these pairs."""
+    """Every pair of PAIRS, both asked in the same way, that two runs or more have; p-values Holm-corrected over these
+    pairs."""
     found = []
     for a, b in PAIRS:
         pairs = [(run.seed, run.models[a], run.models[b]) for run in sorted(runs, key=lambda run: run.seed)
-                 if {a, b} <= run.models.keys() and run.models[a].by_question.keys() & run.models[b].by_question.keys()]
+                 if {a, b} <= run.models.keys() and _comparable(run.models[a], run.models[b])]
         if len(pairs) > 1:
             found.append(_pair(pairs))
     corrected = holm([pair.p for pair in found])
     return [replace(pair, p_holm=p) for pair, p in zip(found, corrected, strict=True)]
+
+
+def _comparable(a: Contestant, b: Contestant) -> bool:
+    """Whether both were asked in the same way, and some of the same questions."""
+    return _way(a.settings) == _way(b.settings) and bool(a.by_question.keys() & b.by_question.keys())
 
 
 def _pair(pairs: Sequence[tuple[int, Contestant, Contestant]]) -> OverSeeds:

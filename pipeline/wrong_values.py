@@ -38,6 +38,8 @@ def _wanted(error: Any, field: FieldInfo | None) -> str:
         return f"must be a {'whole ' if whole else ''}number{_range(field)}"
     if kind == "literal_error":
         return f"must be {context['expected']}"
+    if kind in ("string_too_short", "too_short"):
+        return f"must have at least {context['min_length']} {'character' if kind != 'too_short' else 'of them'}"
     if kind == "string_too_long":
         return f"may have at most {context['max_length']} characters"
     plain = {"bool": "must be true or false", "string": "must be text", "list": "must be a list",
@@ -55,7 +57,7 @@ def _range(field: FieldInfo | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 def _shown(value: Any) -> str:

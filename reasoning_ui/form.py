@@ -155,7 +155,7 @@ def in_titles(message: str) -> str:
         return " > ".join(titles) + ":"
 
     lines = [re.sub(r"^([a-z_]+(?:\.[a-z_0-9]+)*):", swap, line) for line in message.splitlines()]
-    return "\n".join(line.removeprefix("recipe: ").replace("(it is None)", "(it is empty)") for line in lines)
+    return "\n".join(line.removeprefix("recipe: ") for line in lines)
 
 
 def _number(text: str) -> int | float | str:

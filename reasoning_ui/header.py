@@ -1,6 +1,7 @@
 """Above all tabs: choose the model, the dataset and the current run; see what is missing and what to do next."""
 
 import json
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathemat
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 RESUME = "resume"  # in place of a tab: resume the run, then open Live
 # `shown_in` for the run, without the server: its answer might come after a run was chosen elsewhere
+OTHER_RUN = "target => target.split(' ')[1]"  # as below: a run that the button chooses
 CHOSEN_RUN = """(run, seen) => (run || "") === (seen ? JSON.parse(seen)[4] : "") ? undefined : run || ''"""
 
 
@@ -64,18 +66,16 @@ class Header:
         triggers = [shared.demo.load, shared.timer.tick, shared.run.change, shared.model.change, shared.data.change,
                     shared.rewards.change]
         gr.on(triggers, show, inputs, outputs, trigger_mode="always_last", **QUIET)
-        self.go.click(guard(lambda run, to: gone(home, run, to)), [shared.run, target], [shared.tabs, shared.run],
-                      **QUIET)
+        self.go.click(None, target, shared.run, js=OTHER_RUN, **QUIET)
+        self.go.click(guard(lambda run, to: gone(home, run, to)), [shared.run, target], shared.tabs, **QUIET)
 
 
-def gone(home: StudioHome, run: str, target: str) -> list[Any]:
-    """The tab that the button leads to, and the current run where that changes. With RESUME it resumes the run first.
-    Raises RunError when that is refused."""
+def gone(home: StudioHome, run: str, target: str) -> gr.Tabs:
+    """The tab that the button leads to; with RESUME it resumes the run first. Raises RunError when that is refused."""
     if target == RESUME:
         jobs.resume(home, run)
-        return [go_to("live"), gr.skip()]
-    tab, _, other = target.partition(" ")
-    return [go_to(tab), other or gr.skip()]
+        return go_to("live")
+    return go_to(target.partition(" ")[0])
 
 
 def shown_in(seen: str) -> tuple[str, str, str]:
@@ -165,7 +165,7 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     missing = missing_parts(check, checks.dataset(data_step(data)), rewards_step(rewards))
     newcomer = not cards and (model_step(model).source, data_step(data).source) == ("tiny", "demo")
     step = next_step(missing, card.state if card else None, newcomer, card is not None and _to_compare(home, card),
-                     None if card else unattended(cards))
+                     None if card else _other(home, cards))
     status = status_html(step, card.name if card else "", card.state if card else None)
     runs = [("Choose a run" if cards else "No run yet", ""),
             *((f"{c.name} · {sign(c.state)}", c.id) for c in cards)]
@@ -179,6 +179,13 @@ def _updates(home: StudioHome, run: str, model: str, data: str, rewards: str, be
     target = RESUME if step.resumes else f"{step.tab} {step.run}".strip()
     return [*(gr.Dropdown(choices=choices, value=value, allow_custom_value=True) for choices, value in chosen),
             status, button, target, key]
+
+
+def _other(home: StudioHome, cards: list[RunCard]) -> RunCard | None:
+    """The run to tell of where none is chosen."""
+    with suppress(StudioError):  # deleted this moment
+        return unattended(cards, lambda card: not home.trusted or not home.about(card.id)["owner"])
+    return None
 
 
 def _to_compare(home: StudioHome, card: RunCard) -> bool:

@@ -1,5 +1,6 @@
 """What is missing and what to do next, worked out from the choices and the current run. No components here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.model_check import ModelCheck
@@ -45,7 +46,7 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, newc
         known = _of_run(state, to_compare)
         if known is not None:
             return NextStep(lines, *known)
-    elif other is not None:
+    elif other is not None and (other.state.state in BUSY or not missing):
         return _of_other(lines, other)
     if missing:
         return NextStep(lines, "Mend what is missing.", "Show it", missing[0][1])
@@ -54,17 +55,19 @@ def next_step(missing: tuple[tuple[str, str], ...], state: RunState | None, newc
     return NextStep((), "Look over the settings, then start training.", "Train", "train")
 
 
-def unattended(cards: list[RunCard]) -> RunCard | None:
-    """The run that a browser which has chosen none should hear of: one that works or waits, else the newest where it
-    was interrupted."""
-    busy = next((card for card in cards if card.state.state in BUSY), None)
-    return busy or next((card for card in cards[:1] if card.state.state == "interrupted"), None)
+def unattended(cards: list[RunCard], mine: Callable[[RunCard], bool]) -> RunCard | None:
+    """The run that a browser which has chosen none should hear of: one that trains or waits, else the newest where it
+    was interrupted. `mine`: whether a run was started by the one who looks; the owner of a Space sees others too."""
+    busy = next((card for card in cards if card.state.state in BUSY and card.state.kind != "ask" and mine(card)), None)
+    newest = None if busy else next(filter(mine, cards), None)
+    return newest if newest and newest.state.state == "interrupted" else busy
 
 
 def _of_other(missing: tuple[str, ...], other: RunCard) -> NextStep:
+    if other.state.state == "waiting":
+        return NextStep(missing, f"«{other.name}» waits for its turn.", "See the queue", "runs", run=other.id)
     if other.state.state in BUSY:
-        what = "waits for its turn" if other.state.state == "waiting" else "is at work"
-        return NextStep(missing, f"«{other.name}» {what}.", "Watch it live", "live", run=other.id)
+        return NextStep(missing, f"«{other.name}» is at work.", "Watch it live", "live", run=other.id)
     return NextStep(missing, f"«{other.name}» was interrupted; what it did so far is kept.", "Look at it", "live",
                     run=other.id)
 

@@ -1,4 +1,4 @@
-"""How transformers samples while the TRL engine learns: without the small operations an adapter adds to each token.
+"""How transformers samples while a model learns: without the small operations an adapter adds to each token.
 
 A token at a time, an adapter's small products cost about as much as the model itself: PEFT converts, multiplies twice,
 scales, adds and converts again. A base in 32 bits holds its sums with the adapter meanwhile (`summed`). Sums in 16 bits
@@ -30,9 +30,9 @@ def sampling(model: Any) -> contextlib.AbstractContextManager[None]:
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     weights = [layer.get_base_layer().weight for layer in layers]
     uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
-    in_32_bits = all(weight.dtype == torch.float32 for weight in weights)
-    used_once = all(uses[id(weight)] == 1 for weight in weights)  # not both embedding and head
-    return summed(model, layers) if in_32_bits and used_once else lean(layers)
+    can_sum = (all(map(_is_plain, layers)) and all(weight.dtype == torch.float32 for weight in weights)
+               and all(uses[id(weight)] == 1 for weight in weights))  # not both embedding and head
+    return summed(model, layers) if can_sum else lean(layers)
 
 
 @contextlib.contextmanager
@@ -71,6 +71,8 @@ def lean(layers: list[Any]) -> Iterator[None]:
 
 
 def _is_plain(layer: Any) -> bool:
+    if "forward" in vars(layer):  # somebody else's, such as a hook
+        return False
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     return (len(active) == 1 and not layer.lora_variant and not layer.merged and not layer.disable_adapters
             and isinstance(layer.lora_A[active[0]], torch.nn.Linear) and not layer.lora_bias[active[0]])
@@ -87,7 +89,8 @@ def _products(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         if out.dtype not in by_type:
             by_type[out.dtype] = [part[name].weight.detach().to(out.dtype).t() for part in (layer.lora_A, layer.lora_B)]
         a, b = by_type[out.dtype]  # (in, rank), (rank, out)
-        out.view(-1, out.shape[-1]).addmm_(x.reshape(-1, x.shape[-1]).to(out.dtype) @ a, b, alpha=scaling)
+        inner = (x.reshape(-1, x.shape[-1]).to(out.dtype) @ a).to(out.dtype)  # under autocast (Unsloth) a shorter one
+        out.view(-1, out.shape[-1]).addmm_(inner, b, alpha=scaling)
         return out
 
     return forward

@@ -11,6 +11,7 @@ whose largest resident memory is measured; one that has all its answers already 
 The page shows one progress over all of them (`Run.part`).
 """
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pipeline.dataset.models import model_folder
 from pipeline.dataset.part_files import read_part
 from pipeline.dataset.prepare import load_benchmark
 from pipeline.engines.base import Engine, Generator, Sample, Sampling
-from pipeline.errors import RunError
+from pipeline.errors import RewardError, RunError
 from pipeline.evaluation import (
     Contender,
     EvaluationRequest,
@@ -96,7 +97,8 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     work = [[(part, indices) for part in of_one if (indices := part.open_questions())] for of_one in parts]
     longest = max((part.longest for of_one in work for part, _ in of_one), default=0)
     if any(work):
-        math_process.SHARED.start()  # so that no answer waits while it loads, and vLLM with it
+        with contextlib.suppress(RewardError):  # without it there are answers that need no formula
+            math_process.SHARED.start()  # so that no answer waits while it loads, and vLLM with it
     with Answering(run, engine, longest) as answering:
         for of_one in filter(None, work):
             done = _complete(run, answering, of_one, done, total)

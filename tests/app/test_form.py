@@ -165,30 +165,38 @@ def test_the_headers_button_resumes_and_then_shows_the_run(tmp_path: Path) -> No
     step = next_step((), RunState("stopped"), newcomer=False, to_compare=False)
     assert step.resumes and step.button == "Resume it"
     assert not next_step((), RunState("finished"), newcomer=False, to_compare=False).resumes
-    tab, run = gone(StudioHome(tmp_path), "no-such-run", "train")
-    assert tab.selected == "train" and run == gr.skip()
+    assert gone(StudioHome(tmp_path), "no-such-run", "train").selected == "train"
     with pytest.raises(StudioError, match="no-such-run"):
         gone(StudioHome(tmp_path), "no-such-run", RESUME)
 
 
-def test_a_browser_that_has_chosen_no_run_hears_of_one_that_works_or_was_interrupted() -> None:
+def test_a_browser_that_has_chosen_no_run_hears_of_one_that_works_or_was_interrupted(tmp_path: Path) -> None:
     """Somebody else's phone, or the same person after a crash. A run that is over by itself is not pressed on anybody.
     """
     def card(name: str, state: str) -> RunCard:
-        return RunCard(f"id-{name}", name, "", "train", 0.0, RunState(state))
+        return RunCard(f"id-{name}", name, "", "train", 0.0, RunState(*state.split()))
 
     for states, name in ((("finished", "running"), "1"), (("interrupted", "waiting"), "1"), (("interrupted",), "0"),
                          (("finished", "interrupted"), None), (("failed", "stopped"), None), ((), None)):
-        found = unattended([card(str(i), state) for i, state in enumerate(states)])
+        cards = [card(str(i), state) for i, state in enumerate(states)]
+        found = unattended(cards, lambda card: True)
         assert (found and found.name) == name
+        assert unattended(cards, lambda card: False) is None
+    asks = RunCard("id", "A", "", "train", 0.0, RunState("running", kind="ask"))
+    assert unattended([asks], lambda card: True) is None
+    strangers = [card("theirs", "running"), card("mine", "interrupted"), card("older", "interrupted")]
+    assert unattended(strangers, lambda card: card.name != "theirs").name == "mine"
     step = next_step((), None, False, False, card("<b>A", "running"))
     assert (step.words, step.button, step.tab, step.run) == ("«<b>A» is at work.", "Watch it live", "live", "id-<b>A")
     assert "&lt;b&gt;A" in (shown := status_html(step, "", None)) and 'data-next=""' in shown
+    assert next_step((), None, False, False, card("A", "waiting")).tab == "runs"
+    missing = (("Model: none.", "train"),)
     assert "was interrupted" in next_step((), None, False, False, card("A", "interrupted")).words
+    assert next_step(missing, None, False, False, card("A", "interrupted")).button == "Show it"
+    assert next_step(missing, None, False, False, card("A", "running")).button == "Watch it live"
     chosen = next_step((), RunState("finished"), False, False, card("A", "running"))
     assert not chosen.run and chosen.tab == "export"
-    tab, run = gone(StudioHome(Path("/no/such/home")), "", "live 20260101-run")
-    assert tab.selected == "live" and run == "20260101-run"
+    assert gone(StudioHome(tmp_path), "", "live 20260101-run").selected == "live"
 
 
 def test_a_run_that_waits_for_room_on_the_disk_says_so_in_the_header() -> None:

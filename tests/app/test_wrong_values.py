@@ -25,6 +25,7 @@ from reasoning_ui.rewards_state import changed
     ({"evaluate": {"models": ["sft", "x"]}}, "evaluate.models.1: must be 'base', 'sft' or 'grpo' (it is 'x')"),
     ({"evaluate": {"models": "sft"}}, "evaluate.models: must be a list (it is 'sft')"),
     ({"grpo": {"enabled": "perhaps"}}, "grpo.enabled: must be true or false (it is 'perhaps')"),
+    ({"model": {"source": ""}}, "model.source: must have at least 1 character (it is empty)"),
     ({"grpo": 3}, "grpo: must be settings, each with a name and a value (it is 3)"),
     ({"name": 3}, "name: must be text (it is 3)"),
     ({"name": "x" * 500}, "name: may have at most 100 characters (it is 'xxx"),
@@ -39,6 +40,7 @@ def test_a_recipe_says_what_would_be_right(values, words):
 
 @pytest.mark.parametrize(("act", "words"), [
     (lambda: EvaluationRequest.of(Recipe.parse({}), {"samples": 0}), "samples: must be a whole number from 1 to "),
+    (lambda: EvaluationRequest.of(Recipe.parse({}), {"models": []}), "models: must have at least 1 of them (it is [])"),
     (lambda: DryRunRequest.of({"prompts": 300}), "prompts: must be a whole number from 1 to 256 (it is 300)"),
     (lambda: parameters_of(RewardSpec(kind="answer_numeric", parameters={"relative_tolerance": "wide"})),
      "(it is 'wide')"),

@@ -11,6 +11,7 @@ from pipeline import cli, jobs, run_queue, seeds
 from pipeline.comparison import load
 from pipeline.errors import EngineError
 from pipeline.export_card import card
+from pipeline.owned_home import OwnedHome, Visitor
 from pipeline.recipe import GrpoStep, Recipe
 from pipeline.run_folder import RunWriter
 from pipeline.run_state import RunState
@@ -188,6 +189,34 @@ def test_reports_and_cards_say_what_the_seeds_say_together_or_that_this_is_one(h
         assert "2 seeds of this recipe together" in text and "Holm-corrected over the 3 comparisons" in text
         assert "GRPO is better than SFT in these 2 runs (+100.0 points" in text
     assert "GRPO is better than Base in these 2 runs" not in files["sft"]  # another model's card
+
+
+def test_a_report_or_card_of_the_owner_of_a_space_holds_nothing_of_its_visitors(tmp_path, make_run):
+    """The owner sees everybody's runs, and publishes their own."""
+    who = {"is": Visitor("hf:owner", trusted=True)}
+    home = OwnedHome(tmp_path, who=lambda: who["is"])
+    answers = {"sft": [False] * 10, "grpo": [True] * 10}
+    for seed in (1, 2):
+        make_run(answers, name=f"run-{seed}", recipe=of(seed))
+    home.add_run("run-1", "Mine", "train")
+    who["is"] = Visitor("cookie:anna")
+    home.add_run("run-2", "Anna's", "train")
+    assert ids(home, "run-2") == {}
+    who["is"] = Visitor("hf:owner", trusted=True)
+    assert len(home.known_runs()) == 2 and ids(home, "run-1") == {}
+    assert seeds.ALONE in card(home, home.run("run-1"), "grpo")
+
+
+def test_models_that_were_asked_in_different_ways_are_not_put_together_over_seeds(home, make_run, answer):
+    """GRPO was asked again at another temperature: its answers say nothing about SFT's."""
+    warm = json.dumps(json.loads(SETTINGS) | {"temperature": 1.0})
+    for seed in (1, 2):
+        folder = make_run({"base": [False] * 10, "sft": [False] * 10}, name=f"run-{seed}", recipe=of(seed))
+        writer = RunWriter(folder)
+        writer.add_answers(answer("grpo", i, True, settings=warm) for i in range(10))
+        writer.close()
+    assert set(pairs(home)) == {("base", "sft")}
+    assert seeds.ALONE not in (text := card(home, folder, "grpo")) and "seeds of this recipe" not in text
 
 
 def test_a_report_of_a_base_model_alone_speaks_of_no_training(home, make_run):

@@ -83,9 +83,35 @@ def test_both_sample_without_the_adapters_dropout():
             assert torch.allclose(logits(model), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("made", [{"quantised": "4bit"}, {"quantised": "8bit"}, TIED])
+def test_under_autocast_as_unsloth_samples_the_lean_adapter_answers_too(made):
+    """A base that answers in 32 bits meets a product that autocast has made shorter."""
+    model = adapted(**made)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = logits(model)
+        with model.disable_adapter():
+            bare = (logits(model) - expected).abs().mean()
+        with sampling(model):
+            assert lean_layers(model) == layers(model)
+            assert (logits(model) - expected).abs().mean() < bare / 10
+
+
+def test_a_layer_with_a_forward_of_its_own_keeps_it():
+    model = adapted(**TIED)
+    asked, layer = [], layers(model)[0]
+    plain = layer.forward
+    layer.forward = lambda *given, **more: asked.append(1) or plain(*given, **more)
+    expected = logits(model)
+    with sampling(model):
+        assert torch.allclose(logits(model), expected, atol=1e-4)
+    logits(model)
+    assert len(asked) == 3
+
+
 @pytest.mark.parametrize("made", [{"use_dora": True}, {"lora_bias": True}])
-def test_another_adapter_than_plain_lora_stays_as_it_is(made):
-    model = adapted(**TIED | {"target_modules": ["lm_head"], "ensure_weight_tying": False} | made)
+@pytest.mark.parametrize("target", [["lm_head"], ["q_proj"]])
+def test_another_adapter_than_plain_lora_stays_as_it_is(made, target):
+    model = adapted(target_modules=target, **made)
     expected = logits(model)
     with sampling(model):
         assert not lean_layers(model)
