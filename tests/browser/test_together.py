@@ -105,8 +105,11 @@ def test_five_browsers_watch_one_run_and_one_of_them_stops_it(
 
 def test_a_worker_killed_before_the_eyes_of_a_person_is_told_and_resumed(
         home: StudioHome, apps: list[str], run: str, page: Any) -> None:
-    """Live says so in words within a few seconds, and its Resume goes on without a gap or a double."""
-    page.goto(f"{apps[0]}?run={run}")
+    """A browser that was never here is led to the run. Live says what happens within a few seconds, and its Resume goes
+    on without a gap or a double."""
+    page.goto(apps[0])
+    expect(page.locator("#header-status")).to_contain_text("«Watched» is at work.")
+    page.locator("#header-go").click()
     state = page.locator(".live-state")
     expect(state).to_have_text("Running")
     until(at_step(home, run, 7))
