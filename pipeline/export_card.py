@@ -10,7 +10,7 @@ from pipeline import comparison, report
 from pipeline.errors import RunError
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder
-from pipeline.seeds import of_run
+from pipeline.seeds import over_seeds
 from pipeline.studio_home import StudioHome
 from pipeline.tags import scheme_of, system_prompt
 
@@ -24,7 +24,7 @@ def card(home: StudioHome, folder: RunFolder, stage: str, repo: str = "your-name
     benchmark = next(iter(comparison.benchmarks(folder)), "test")
     front = _front(recipe, rows, stage, benchmark)
     results = _results(recipe, rows, expected, benchmark)
-    several = report.several_seeds(of_run(home, folder.id), {row["model"] for row in rows}, about=stage)
+    several = report.several_seeds(over_seeds(home, folder.id, rows, expected), rows, about=stage)
     parts = [f"# {report.as_text(_plain(recipe.name))}", _what(recipe, stage),
              "## Results", results, *filter(None, [several]),
              "## How to prompt it", _prompting(recipe, repo),

@@ -25,7 +25,7 @@ from pipeline.recipe_steps import (
     SftStep,
     seed_workflow_rewards,
 )
-from pipeline.wrong_values import setting_name, wrong_value
+from pipeline.wrong_values import fields_along, setting_name, settings_of, wrong_value
 
 __all__ = [
     "ADVANCED",
@@ -143,16 +143,14 @@ def recipe_problems(recipe: Recipe) -> list[str]:
 def _in_words(error: dict[str, Any]) -> str:
     name = setting_name(error, "recipe")
     if error["type"] == "extra_forbidden":
-        names = _field_names(error["loc"][:-1])
+        names = _names_in(error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(names)}."
         return f"{name}: there is no such setting. {hint}"
     return f"{name}: {wrong_value(error, Recipe)}"
 
 
-def _field_names(location: tuple[Any, ...]) -> list[str]:
-    model: Any = Recipe
-    for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else model
-    return list(getattr(model, "model_fields", {}))
+def _names_in(location: tuple[Any, ...]) -> list[str]:
+    fields = fields_along(Recipe, location)
+    group = settings_of(fields[-1]) if fields else Recipe
+    return list(group.model_fields) if group else []

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.comparison import as_table, by_subject, percent, rate_text, summary, token_note
@@ -12,7 +12,7 @@ from pipeline.contestants import Row, contestants, title_of, way_of
 from pipeline.paired_tests import TESTED, PairedTest, by_kind, correction
 from pipeline.recipe import Recipe
 from pipeline.reward_means import Mean
-from pipeline.seeds import OverSeeds, footnote, heading
+from pipeline.seeds import ALONE, OverSeeds, footnote, heading, trained
 
 RewardMeans = dict[str, dict[str, Mean]]
 
@@ -95,7 +95,7 @@ def markdown(
         *filter(None, [token_note(rows, expected)]),
         "## What can be claimed",
         claims(tests),
-        *filter(None, [several_seeds(over, {row["model"] for row in rows})]),
+        *filter(None, [several_seeds(over, rows)]),
     ]
     if table := level_table(rows, expected):
         parts += ["## Precision", recommendation(rows, tests, expected), table]
@@ -133,12 +133,14 @@ def claims(tests: Sequence[PairedTest]) -> str:
     return "\n".join(lines)
 
 
-def several_seeds(over: Sequence[OverSeeds], models: Collection[str], about: str = "") -> str:
+def several_seeds(over: Sequence[OverSeeds], rows: Sequence[Row], about: str = "") -> str:
     """What the seeds of a recipe say together (only `about` one model where it is given) as Markdown, or that this is
-    one; empty where no trained model was compared."""
+    one; empty where no trained model is among `rows`, or nothing is said of that one."""
+    if not over:
+        return ALONE if trained({row["model"] for row in rows}) else ""
     shown = [pair for pair in over if about in ("", pair.a, pair.b)]
     if not shown:
-        return footnote([]) if {"sft", "grpo"} & set(models) and not over else ""
+        return ""
     return "\n".join([f"**{heading(shown)}**", "", *(f"- {pair.sentence}" for pair in shown), "", footnote(over)])
 
 

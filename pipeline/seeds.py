@@ -14,7 +14,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -146,10 +146,9 @@ def over_seeds(home: StudioHome, run_id: str, rows: Sequence[Row], expected: Seq
     return together(runs)
 
 
-def of_run(home: StudioHome, run_id: str) -> list[OverSeeds]:
-    """`over_seeds` of a run on the first benchmark that it has answered; empty without one."""
-    rows, expected = load(home.run(run_id))
-    return over_seeds(home, run_id, rows, expected) if rows else []
+def trained(models: Collection[str]) -> bool:
+    """Whether one of the models was trained, which another seed could let come out differently."""
+    return bool({"sft", "grpo"} & set(models))
 
 
 def heading(found: Sequence[OverSeeds]) -> str:

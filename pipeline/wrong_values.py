@@ -12,7 +12,7 @@ MAX_SHOWN = 80
 
 def wrong_value(error: Any, model: type[BaseModel]) -> str:
     """One of pydantic's errors about `model` without the setting's name: `must be a number from 0 to 1 (it is 3)`."""
-    field, kind = _field(model, error["loc"]), error["type"]
+    field, kind = next(iter(reversed(fields_along(model, error["loc"]))), None), error["type"]
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
     if kind == "missing":
@@ -23,6 +23,22 @@ def wrong_value(error: Any, model: type[BaseModel]) -> str:
 def setting_name(error: Any, nothing: str) -> str:
     """The setting's name with those that it belongs to: `grpo.steps`; `nothing` where no single one is wrong."""
     return ".".join(map(str, error["loc"])) or nothing
+
+
+def fields_along(model: type[BaseModel], location: tuple[Any, ...]) -> list[FieldInfo]:
+    """The field at a place after those that it lies in; a place in a list is that of the list. Empty for none."""
+    fields: list[FieldInfo] = []
+    for name in (part for part in location if not isinstance(part, int)):
+        inside = settings_of(fields[-1]) if fields else model
+        if inside is None or name not in inside.model_fields:
+            return []
+        fields.append(inside.model_fields[name])
+    return fields
+
+
+def settings_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The group of settings that a field holds, one or a list of them; None for a plain value."""
+    return next((kind for kind in _kinds(field) if issubclass(kind, BaseModel)), None)
 
 
 def limits(field: FieldInfo) -> dict[str, float]:
@@ -62,19 +78,6 @@ def _number(value: float) -> str:
 
 def _shown(value: Any) -> str:
     return "empty" if value is None or value == "" else repr(value)[:MAX_SHOWN]
-
-
-def _field(model: type[BaseModel], location: tuple[Any, ...]) -> FieldInfo | None:
-    """The field at a place; a place in a list is that of the list."""
-    field, inside = None, model
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = inside.model_fields.get(part) if inside else None
-        if field is None:
-            return None
-        inside = next((kind for kind in _kinds(field) if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return field
 
 
 def _kinds(field: FieldInfo | None) -> set[Any]:

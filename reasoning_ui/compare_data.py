@@ -12,6 +12,7 @@ from pipeline.question_table import QuestionTable
 from pipeline.recipe import Recipe
 from pipeline.reward_means import Mean, reward_means
 from pipeline.run_folder import RunFolder, RunReader
+from pipeline.seeds import trained
 from pipeline.tags import TagScheme, scheme_of
 
 KEPT = 6  # comparisons in memory
@@ -41,8 +42,8 @@ class Comparison:
 
     @property
     def trained(self) -> bool:
-        """Whether a trained model is among those that answered, of which another seed could come out differently."""
-        return bool({"sft", "grpo"} & self.summary.keys())
+        """Whether a trained model is among those that answered."""
+        return trained(self.summary)
 
     def reward_means(self) -> dict[str, dict[str, Mean]]:
         """What the recipe's rewards give to these answers: label -> contestant -> mean. Scored when first asked for."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.recipe import Recipe, Step
-from pipeline.wrong_values import limits
+from pipeline.wrong_values import fields_along, limits
 
 
 @dataclass(frozen=True)
@@ -144,15 +144,10 @@ def bounds_in_words(setting: Setting) -> str:
 def in_titles(message: str) -> str:
     """A recipe error with the settings' labels instead of their names in the file: `GRPO > Batch size: …`."""
     def swap(match: re.Match[str]) -> str:
-        model: Any = Recipe
-        titles = []
-        for part in match.group(1).split("."):
-            field = getattr(model, "model_fields", {}).get(part)
-            if field is None:
-                return match.group(0)
-            titles.append(field.title or part)
-            model = field.annotation
-        return " > ".join(titles) + ":"
+        names = match.group(1).split(".")
+        fields = fields_along(Recipe, tuple(names))
+        titles = (field.title or name for field, name in zip(fields, names, strict=True))
+        return " > ".join(titles) + ":" if fields else match.group(0)
 
     lines = [re.sub(r"^([a-z_]+(?:\.[a-z_0-9]+)*):", swap, line) for line in message.splitlines()]
     return "\n".join(line.removeprefix("recipe: ") for line in lines)

@@ -30,8 +30,8 @@ DATASETS = [("Demo: arithmetic word problems", "demo"), ("GSM8K: school mathemat
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 RESUME = "resume"  # in place of a tab: resume the run, then open Live
 # `shown_in` for the run, without the server: its answer might come after a run was chosen elsewhere
-OTHER_RUN = "target => target.split(' ')[1]"  # as below: a run that the button chooses
 CHOSEN_RUN = """(run, seen) => (run || "") === (seen ? JSON.parse(seen)[4] : "") ? undefined : run || ''"""
+OTHER_RUN = "target => target.split(' ')[1]"  # as above: the run that the button chooses, if it does
 
 
 class Header:

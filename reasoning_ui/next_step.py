@@ -59,8 +59,10 @@ def unattended(cards: list[RunCard], mine: Callable[[RunCard], bool]) -> RunCard
     """The run that a browser which has chosen none should hear of: one that trains or waits, else the newest where it
     was interrupted. `mine`: whether a run was started by the one who looks; the owner of a Space sees others too."""
     busy = next((card for card in cards if card.state.state in BUSY and card.state.kind != "ask" and mine(card)), None)
-    newest = None if busy else next(filter(mine, cards), None)
-    return newest if newest and newest.state.state == "interrupted" else busy
+    if busy is not None:
+        return busy
+    newest = next(filter(mine, cards), None)
+    return newest if newest is not None and newest.state.state == "interrupted" else None
 
 
 def _of_other(missing: tuple[str, ...], other: RunCard) -> NextStep:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline import custom_code
 from pipeline.errors import RewardError, StudioError
@@ -12,7 +12,7 @@ from pipeline.recipe import DataStep, Recipe, RewardSpec, RewardsStep
 from pipeline.rewards import LIBRARY, RewardSet
 from pipeline.rewards.custom import TEMPLATE
 from pipeline.tags import SCHEMES, TagScheme, scheme_of
-from pipeline.wrong_values import wrong_value
+from pipeline.wrong_values import fields_along, wrong_value
 
 MAX_YAML_CHARS = 500_000
 
@@ -53,9 +53,7 @@ def changed(step: RewardsStep, place: int, **values: Any) -> RewardsStep:
         spec = RewardSpec.model_validate(step.functions[place].model_dump() | values)
         return _with(step, [spec if i == place else f for i, f in enumerate(step.functions)])
     except ValidationError as error:
-        first = error.errors()[0]
-        field = RewardSpec.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-        raise RewardError(f"{field.title if field else 'Name'}: {wrong_value(first, RewardSpec)}") from error
+        raise _told(error, RewardSpec, "Name") from error
 
 
 def own_parameters(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +62,15 @@ def own_parameters(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         found = model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = model.model_fields.get(str(first["loc"][0])) if first["loc"] else None
-        title = field.title if field else "Parameters"
-        raise RewardError(f"{title}: {wrong_value(first, model)}") from error
+        raise _told(error, model, "Parameters") from error
     return found.model_dump(exclude_defaults=True)
+
+
+def _told(error: ValidationError, model: type[BaseModel], whole: str) -> RewardError:
+    """The first thing that is wrong, by its setting's title, or `whole` where it is no single one."""
+    first = error.errors()[0]
+    fields = fields_along(model, first["loc"][:1])
+    return RewardError(f"{fields[0].title if fields else whole}: {wrong_value(first, model)}")
 
 
 def to_yaml(step: RewardsStep) -> str:

@@ -30,7 +30,7 @@ def sampling(model: Any) -> contextlib.AbstractContextManager[None]:
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     weights = [layer.get_base_layer().weight for layer in layers]
     uses = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
-    can_sum = (all(map(_is_plain, layers)) and all(weight.dtype == torch.float32 for weight in weights)
+    can_sum = (all(map(_plain_adapter, layers)) and all(weight.dtype == torch.float32 for weight in weights)
                and all(uses[id(weight)] == 1 for weight in weights))  # not both embedding and head
     return summed(model, layers) if can_sum else lean(layers)
 
@@ -60,27 +60,28 @@ def lean(layers: list[Any]) -> Iterator[None]:
     A and B are in the type of the base's answers, as autocast has them while learning. Layers with another adapter than
     plain LoRA, or with several, stay as they are.
     """
-    replaced = [layer for layer in layers if _is_plain(layer)]
+    replaced = {layer: name for layer in layers if (name := _plain_adapter(layer))}
     try:
-        for layer in replaced:
-            layer.forward = _products(layer)
+        for layer, name in replaced.items():
+            layer.forward = _products(layer, name)
         yield
     finally:
         for layer in replaced:
             layer.__dict__.pop("forward", None)
 
 
-def _is_plain(layer: Any) -> bool:
-    if "forward" in vars(layer):  # somebody else's, such as a hook
-        return False
+def _plain_adapter(layer: Any) -> str | None:
+    """The name of the layer's one adapter where that is plain LoRA and nothing else is in its way."""
     active = [name for name in layer.active_adapters if name in layer.lora_A]
-    return (len(active) == 1 and not layer.lora_variant and not layer.merged and not layer.disable_adapters
-            and isinstance(layer.lora_A[active[0]], torch.nn.Linear) and not layer.lora_bias[active[0]])
+    if (len(active) != 1 or layer.lora_variant or layer.merged or layer.disable_adapters
+            or "forward" in vars(layer)):  # somebody else's, such as a hook
+        return None
+    plain = isinstance(layer.lora_A[active[0]], torch.nn.Linear) and not layer.lora_bias[active[0]]
+    return active[0] if plain else None
 
 
-def _products(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def _products(layer: Any, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """A forward without gradients: (…, in) to (…, out)."""
-    name = next(name for name in layer.active_adapters if name in layer.lora_A)
     base, scaling = layer.get_base_layer(), layer.scaling[name]
     by_type: dict[torch.dtype, list[torch.Tensor]] = {}
 

@@ -31,6 +31,10 @@ from reasoning_ui.rewards_state import changed
     ({"name": "x" * 500}, "name: may have at most 100 characters (it is 'xxx"),
     ({"rewards": {"functions": [{"kind": "format_exact", "weight": None}]}},
      "rewards.functions.0.weight: must be a number from -1,000 to 1,000 (it is empty)"),
+    ({"rewards": {"functions": [{"kind": "format_exact", "wieght": 1}]}},
+     "rewards.functions.0.wieght: there is no such setting. Did you mean 'weight'?"),
+    ({"parent": {"run": "a", "chekpoint": 1}},
+     "parent.chekpoint: there is no such setting. Did you mean 'checkpoint'?"),
     ({"rewards": {"functions": [{"weight": 1}]}}, "rewards.functions.0.kind: is missing")])
 def test_a_recipe_says_what_would_be_right(values, words):
     with pytest.raises(StudioError) as told:
