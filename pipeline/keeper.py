@@ -1,8 +1,9 @@
 """The keeper: a small process beside each worker that outlives it by a moment.
 
-It does what a worker cannot do for itself: end the worker's processes when a stop is not heard in time, end its
-children when it dies (so that none holds the GPU), and start the next run in the queue once the memory is
-free, with the app closed. It is the worker's child and sees its death as a change of parent.
+It does what a worker cannot do for itself: end the worker's processes when a stop is not heard in time, end the worker
+when its work is over and it does not leave, end its children when it dies (so that none holds the GPU), and start the
+next run in the queue once the memory is free, with the app closed. It is the worker's child and sees its death as a
+change of parent.
 `prctl(PR_SET_PDEATHSIG)` is not used: it fires when the *thread* that started a child ends, and children that
 libraries start cannot be given it.
 """
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline import machines, run_queue
+from pipeline import devices, locks, machines, run_queue
 from pipeline.resuming import way_on
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
@@ -22,6 +23,7 @@ from pipeline.studio_home import StudioHome
 POLL_SECONDS = 0.25
 GRACE_STEPS = 3
 SHORTEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 30.0, 1800.0
+LEAVE_SECONDS = 20.0  # from the end of the work to that of the process: a library may hang while Python ends
 
 
 def grace_seconds(folder: RunFolder) -> float:
@@ -54,14 +56,20 @@ def end_processes(mark: str, session: int | None = None) -> int:
 def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
     """Stay until the worker is gone, whichever way, and leave the machine clean."""
     deadline: float | None = None
+    over: float | None = None
     looked = 0.0
+    leave_seconds = float(os.environ.get("REASONING_STUDIO_LEAVE_SECONDS", LEAVE_SECONDS))
     while os.getppid() == worker:
         now = time.monotonic()
         if now - looked >= 1.0:
             looked = now
             if deadline is None and _stop_asked(home, folder):
                 deadline = now + grace_seconds(folder)
-        if deadline is not None and now > deadline:
+        if locks.holder(folder.lock) != worker:
+            over = over or now
+            if now - over > leave_seconds:
+                break
+        elif deadline is not None and now > deadline:
             end_processes(mark, worker)
             run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
                                  + way_on(folder).words)
@@ -69,7 +77,22 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
         time.sleep(POLL_SECONDS)
     end_processes(mark, worker)
     machines.withdraw(folder)
+    wait_until_left(home, worker)
     run_queue.advance(home)
+
+
+def wait_until_left(home: StudioHome, worker: int, seconds: float = LEAVE_SECONDS) -> bool:
+    """Wait until a process that ended holds no device any more; whether it came to that in so many seconds.
+
+    The system gives a process's children another parent before the last of its threads has given back its memory and
+    its locks. A look at the queue in between finds the device taken, and nobody would look again.
+    """
+    deadline = time.monotonic() + seconds
+    while any(locks.holder(home.device_lock(name)) == worker for name in devices.all_devices()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _stop_asked(home: StudioHome, folder: RunFolder) -> bool:

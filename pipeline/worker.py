@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -197,10 +196,8 @@ def main(arguments: list[str]) -> int:
     os.environ.update(devices.environment(chosen))
     os.chdir(folder.path)
     code = Worker(home, folder, job.get("kind", "train"), job.get("request") or {}, chosen).work()
-    locks.release(folder.lock)  # the devices stay ours until the process, and its memory, is gone
-    last_resort = threading.Timer(20.0, os._exit, (code,))  # a library's thread must not keep a worker alive
-    last_resort.daemon = True
-    last_resort.start()
+    # The devices stay ours until the process, and its memory, is gone. If that hangs, the keeper ends it.
+    locks.release(folder.lock)
     gc.freeze()  # or Python's end looks for garbage among a million objects of libraries: two seconds on a CPU
     return code
 

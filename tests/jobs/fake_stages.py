@@ -1,9 +1,12 @@
 """Stages for tests of the worker: a counter on disk in place of a model, with checkpoints and exact resume.
 
 The recipe steers them: `grpo.steps` steps; the environment variable FAKE_STEP_SECONDS is the pace, and a file
-`misbehave` in the run folder holds what goes wrong: fail, oom, nan, disk (once), full (always), deaf, child, exit.
+`misbehave` in the run folder holds what goes wrong: fail, oom, nan, disk (once), full (always), deaf, child, exit,
+stuck (after the end).
 """
 
+import atexit
+import ctypes
 import errno
 import os
 import subprocess
@@ -67,6 +70,8 @@ def _misbehave(run: Run, step: int) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         (run.folder.path / "child").write_text(str(child.pid), encoding="utf-8")
         time.sleep(600)
+    if what == "stuck":  # in a library that lets no thread of Python run, while Python ends
+        atexit.register(ctypes.PyDLL(None).sleep, 600)
     if what == "exit":
         sys.exit(7)
     if what == "token":
