@@ -14,8 +14,8 @@ from pathlib import Path
 from pipeline import jobs
 from pipeline.engines.checkpoints import complete_checkpoints
 from pipeline.errors import RunError
-from pipeline.failures import OUT_OF_MEMORY
-from pipeline.lighter import Lighter, lighter
+from pipeline.failures import OUT_OF_GPU_MEMORY, WANT_OF_MEMORY
+from pipeline.lighter import Lighter, lighter, vllm_of
 from pipeline.recipe import Parent, Recipe
 from pipeline.run_folder import RunFolder
 from pipeline.run_state import state_of
@@ -28,9 +28,10 @@ def proposal(home: StudioHome, run_id: str) -> Lighter | None:
     """What would need less memory, for a run that failed for want of it; None for every other run."""
     folder = home.run(run_id)
     now = state_of(home, folder)
-    if now.state != "failed" or now.failure != OUT_OF_MEMORY:
+    if now.state != "failed" or now.failure not in WANT_OF_MEMORY:
         return None
-    return lighter(folder.recipe(), now.stage)
+    recipe = folder.recipe()
+    return lighter(recipe, now.stage, vllm_of(recipe) if now.failure == OUT_OF_GPU_MEMORY else None)
 
 
 def try_again(home: StudioHome, run_id: str) -> tuple[str, Lighter]:

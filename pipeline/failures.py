@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pipeline.disk import in_words
 from pipeline.errors import StudioError
 from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
-from pipeline.lighter import lighter
+from pipeline.lighter import Vllm, lighter, vllm_of
+from pipeline.model_facts import local_folder, read_facts
 from pipeline.recipe import Recipe
 from pipeline.resuming import Way
 
-OUT_OF_MEMORY = "memory"
+OUT_OF_MEMORY, OUT_OF_GPU_MEMORY = "memory", "GPU memory"
+WANT_OF_MEMORY = (OUT_OF_MEMORY, OUT_OF_GPU_MEMORY)  # kinds of failure for which there may be a lighter recipe
 KILLED = "killed by the system (signal 9)"  # what the kernel does when memory is full
 
 
@@ -23,7 +25,7 @@ class Failure:
 
     reason: str
     remedy: str
-    kind: str = ""  # OUT_OF_MEMORY, where the app can propose a lighter recipe
+    kind: str = ""  # of WANT_OF_MEMORY
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,14 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _gpu_memory(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
-    names = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
-    if not names and not re.search(r"free memory on device.*less than desired", text, re.I):
+    if type(error).__name__ != "OutOfMemoryError" and not GPU_IS_FULL.search(text):
         return None
     return Failure(f"{work.name} ran out of GPU memory{_gpu_numbers(text)}.",
-                   _lower(work), OUT_OF_MEMORY)
+                   _lower(work, vllm_of(work.recipe)), OUT_OF_GPU_MEMORY)
+
+
+GPU_IS_FULL = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|"
+                         r"free memory on device.*less than desired", re.I)
 
 
 def _gpu_numbers(text: str) -> str:
@@ -111,23 +116,33 @@ def _gpu_numbers(text: str) -> str:
 
 def _no_cache(error: BaseException, work: Work) -> Failure | None:
     """vLLM measures how much of the GPU was taken while it loaded, by whatever program, and counts it as its own."""
-    if "No available memory for the cache blocks" not in str(error):
+    short = NO_ROOM_FOR_ONE.search(str(error))
+    if "No available memory for the cache blocks" not in str(error) and not short:
         return None
     share = work.recipe.model.gpu_memory_share
     larger = round(min(0.95, max(share * 1.5, share + 0.05)), 2)
+    numbers = f" (one of {short[1]} tokens needs {short[2]} GiB, and {short[3]} GiB are left)" if short else ""
+    shorter = f", or a sequence length below {work.recipe.model.max_length}" if short else ""
     return Failure(f"{work.name}: vLLM found no room for the answers being sampled in its share of "
-                   f"the GPU, {share:.0%}.",
+                   f"the GPU, {share:.0%}{numbers}.",
                    f"If another program took memory of this GPU meanwhile, {work.way.press} when it has ended. If "
-                   f"nothing else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}.")
+                   f"nothing else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}{shorter}.")
 
 
-def _lower(work: Work) -> str:
-    """What to try: the proposal that one click starts, and what else helps."""
+NO_ROOM_FOR_ONE = re.compile(r"max seq len \((\d+)\),? \(?([\d.]+) GiB KV\s+cache is needed, which is larger than the "
+                             r"available KV\s+cache memory \(([\d.]+) GiB\)")
+
+
+def _lower(work: Work, vllm: Vllm | None = None) -> str:
+    """What to try: the proposal that one click starts, and what else helps. `vllm`: what holds a part of the memory."""
     recipe, stage = work.recipe, work.stage
     if stage == "evaluate" and not work.way.resumes:
         return ("What helps: a precision of 8-bit or 4-bit, a smaller number for the longest answer, or nothing else "
                 f"that runs on this device; then {work.way.press}.")
-    found = lighter(recipe, stage) if work.way.resumes else None
+    if stage in ("merge_sft", "merge_grpo"):
+        return (f"Merging holds the whole model in 32 bits in this machine's memory{_merged_size(recipe)}, and takes "
+                f"nothing of a GPU: end other programs, then {work.way.press}. {work.way.words}".strip())
+    found = lighter(recipe, stage, vllm) if work.way.resumes else None
     first = ""
     if found is not None:
         first = ("«Try again with less memory» on the Runs tab goes on from the last checkpoint with "
@@ -142,6 +157,17 @@ def _lower(work: Work) -> str:
     if not work.way.resumes:
         return f"What helps: {', or '.join(ways)}."
     return f"{first}What else helps: duplicate the run and choose {', or '.join(ways)}."
+
+
+def _merged_size(recipe: Recipe) -> str:
+    """How much that is, where the model can be looked at without asking the Hub."""
+    try:
+        if local_folder(recipe.model.source, recipe.model.revision) is None:
+            return ""
+        size = 4 * read_facts(recipe.model.source, recipe.model.revision).parameters
+    except (StudioError, OSError, ValueError):
+        return ""
+    return f", {in_words(size)}"
 
 
 def _memory(error: BaseException, work: Work) -> Failure | None:

@@ -7,9 +7,12 @@ learnt and are proposed only when nothing else is left.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, StudioError
+from pipeline.hardware import detect, usable
+from pipeline.memory import choose_engine, vllm_share
+from pipeline.model_facts import local_folder, read_facts
 from pipeline.recipe import Recipe
 
 SMALLEST_SHARE, SHARE_STEP = 0.1, 0.15
@@ -25,10 +28,33 @@ class Lighter:
     same_learning: bool
 
 
-def lighter(recipe: Recipe, stage: str) -> Lighter | None:
-    """The proposal for a stage that ran out of memory; None when nothing is left to lower."""
+class Vllm(NamedTuple):
+    """The vLLM of a run on a GPU: the share with less of which it may not start, and whether it can sleep."""
+
+    least_share: float = SMALLEST_SHARE
+    can_sleep: bool = False
+
+
+def vllm_of(recipe: Recipe) -> Vllm | None:
+    """The vLLM that holds a part of this machine's GPU while a recipe runs; None where none does."""
+    hardware = usable(detect())
+    if not hardware.gpus or not recipe.model.fast_inference:
+        return None
+    try:
+        if local_folder(recipe.model.source, recipe.model.revision) is None:  # the Hub is not asked for this
+            return Vllm()
+        facts = read_facts(recipe.model.source, recipe.model.revision)
+    except (StudioError, OSError, ValueError):
+        return Vllm()
+    choice = choose_engine(recipe, facts, hardware)
+    return Vllm(vllm_share(recipe, facts, hardware), choice.engine == "trl") if choice.vllm else None
+
+
+def lighter(recipe: Recipe, stage: str, vllm: Vllm | None = None) -> Lighter | None:
+    """The proposal for a stage that ran out of memory; None when nothing is left to lower. `vllm`: what holds a part of
+    the memory that ran out."""
     values = recipe.model_dump(mode="json")
-    free = [_apply(values, change) for change in _without_loss(recipe, stage)]
+    free = [_apply(values, change) for change in _without_loss(recipe, stage, vllm)]
     costly = [] if free else [_apply(values, change) for change in _shorter(recipe, stage)][:1]
     if not free and not costly:
         return None
@@ -48,7 +74,7 @@ def _apply(values: dict[str, Any], change: Change) -> str:
     return words
 
 
-def _without_loss(recipe: Recipe, stage: str) -> Iterator[Change]:
+def _without_loss(recipe: Recipe, stage: str, vllm: Vllm | None) -> Iterator[Change]:
     if stage in ("sft", "grpo"):
         step, title = getattr(recipe, stage), stage.upper()
         if step.batch_size > 1 and step.batch_size % 2 == 0:
@@ -58,17 +84,19 @@ def _without_loss(recipe: Recipe, stage: str) -> Iterator[Change]:
         elif not recipe.lora.gradient_checkpointing:
             yield ("gradient checkpointing switched on (the same learning, about a third slower)",
                    {("lora", "gradient_checkpointing"): True})
+    elif stage == "evaluate" and vllm:  # it answers as many at once as it has room for, whatever the batch size
+        yield "answers without vLLM, in batches (slower)", {("model", "fast_inference"): False}
     elif stage == "evaluate" and recipe.evaluate.batch_size > 1:
         half = recipe.evaluate.batch_size // 2
         yield (f"the batch size of the comparison from {recipe.evaluate.batch_size} to {half}",
                {("evaluate", "batch_size"): half})
-    share = recipe.model.gpu_memory_share
-    if stage in ("grpo", "evaluate") and recipe.model.fast_inference and share >= SMALLEST_SHARE + SHARE_STEP:
-        lower = round(share - SHARE_STEP, 2)
-        yield (f"the share of GPU memory for vLLM from {share} to {lower}", {("model", "gpu_memory_share"): lower})
-    elif stage == "grpo" and recipe.model.fast_inference and recipe.model.engine == "trl" \
-            and not recipe.model.vllm_sleep:
-        yield "vLLM asleep while the model learns (slower)", {("model", "vllm_sleep"): True}
+    if stage == "grpo" and vllm:
+        share = recipe.model.gpu_memory_share
+        lower = max(round(share - SHARE_STEP, 2), SMALLEST_SHARE, vllm.least_share)
+        if lower < share:
+            yield (f"the share of GPU memory for vLLM from {share} to {lower}", {("model", "gpu_memory_share"): lower})
+        elif vllm.can_sleep and not recipe.model.vllm_sleep:
+            yield "vLLM asleep while the model learns (slower)", {("model", "vllm_sleep"): True}
 
 
 def _shorter(recipe: Recipe, stage: str) -> Iterator[Change]:

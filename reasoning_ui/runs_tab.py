@@ -10,7 +10,7 @@ import gradio as gr
 from pipeline import continuing, jobs, mirror, run_disk
 from pipeline.disk import folder_bytes, in_words
 from pipeline.errors import StudioError
-from pipeline.failures import OUT_OF_MEMORY
+from pipeline.failures import WANT_OF_MEMORY
 from pipeline.run_state import RunCard
 from pipeline.studio_home import StudioHome
 from reasoning_ui import drafts, runs_cards
@@ -194,7 +194,7 @@ def _buttons(card: RunCard | None) -> list[bool]:
     state = card.state.state if card else ""
     waiting = state == "waiting"
     return [card is not None, state in ("running", "stopping", "waiting"), state in RESUMABLE,
-            card is not None and card.state.failure == OUT_OF_MEMORY, waiting, waiting,
+            card is not None and card.state.failure in WANT_OF_MEMORY, waiting, waiting,
             card is not None, bool(state) and state not in ("running", "stopping")]
 
 

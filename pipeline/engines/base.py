@@ -82,5 +82,6 @@ class Engine(Protocol):
         """Write a plain 16-bit model folder from the 16-bit base and an adapter; appears whole or not at all."""
 
     def generator(self, run: Run, model: str | Path, adapter: Path | None = None,
-                  precision: str = "16bit", length: int = 0) -> Generator:
-        """Load a model for sampling. `length`: tokens of the longest prompt with its answer, where known."""
+                  precision: str = "16bit", length: int = 0, answers: int = 0) -> Generator:
+        """Load a model for sampling. `length`: tokens of the longest prompt with its answer, and `answers`: the most
+        that will be asked for in one call, where known."""

@@ -98,11 +98,11 @@ class TrlEngine:
         merge_adapter(model, run.recipe.model, adapter, out)
 
     def generator(self, run: Run, model: str | Path, adapter: Path | None = None,
-                  precision: str = "16bit", length: int = 0) -> Generator:
+                  precision: str = "16bit", length: int = 0, answers: int = 0) -> Generator:
         """vLLM where a GPU and vLLM are and fast inference is on; otherwise transformers."""
         source = model_folder(model) if str(model) == "tiny" else model
         if uses_vllm(run):
-            return VllmGenerator(source, run.recipe.model, adapter, precision, run.recipe.lora.rank, length,
+            return VllmGenerator(source, run.recipe.model, adapter, precision, run.recipe.lora.rank, length, answers,
                                  run.folder.log)
         return TransformersGenerator(source, run.recipe.model, adapter, precision)
 

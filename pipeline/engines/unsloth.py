@@ -103,7 +103,7 @@ class UnslothEngine(TrlEngine):
                 use_gradient_checkpointing=_checkpointing(run), random_state=run.recipe.seed, **options)
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
             raise EngineError(f"Unsloth cannot load {str(source)!r}: {str(error).strip().splitlines()[0][:300]} "
-                              "Try the engine trl, another precision, or a smaller share of GPU memory.") from error
+                              "Try the engine trl, another precision, or another share of GPU memory.") from error
         model = FastLanguageModel.get_peft_model(
             model, r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, bias="none",
             target_modules=lora.targets or adapter_layers(model), random_state=run.recipe.seed,

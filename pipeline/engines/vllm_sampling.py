@@ -12,14 +12,20 @@ from transformers import AutoConfig, GenerationConfig
 
 from pipeline.engines.base import Sample, Sampling
 from pipeline.engines.loading import load_tokenizer
-from pipeline.errors import EngineError
+from pipeline.engines.vllm_start import graph_sizes
+from pipeline.errors import EngineError, StudioError
+from pipeline.hardware import Hardware, detect
+from pipeline.memory import LEAST_AT_ONCE, vllm_gib, vllm_holds
+from pipeline.model_facts import read_facts
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
 VLLM_PRECISION = {"16bit": None, "8bit": "fp8", "fp8": "fp8", "4bit": "bitsandbytes"}
 EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
 USABLE = 0.85  # of what is free, when other processes hold the rest
-AT_ONCE = 8192  # answers handed to vLLM together: far more than it samples at a time
+HANDED_OVER = 8192  # answers handed to vLLM together: far more than it samples at a time
+MOST_AT_ONCE = 2048  # that it samples at a time at our wish
+OWN_AT_ONCE = 1024  # the most that it decides for by itself, on the largest GPUs; 256 on others
 FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
 
 logger = logging.getLogger(__name__)
@@ -32,10 +38,12 @@ class VllmGenerator:
     """Offline vLLM on one GPU. 8bit is online fp8, 4bit is bitsandbytes nf4, quantised while loading."""
 
     def __init__(self, model: str | Path, step: ModelStep, adapter: Path | None = None, precision: str = "16bit",
-                 rank: int = 64, length: int = 0, log: Path | None = None) -> None:
-        """`log`: where this process's output goes; vLLM's own process tells only there why it failed."""
+                 rank: int = 64, length: int = 0, answers: int = 0, log: Path | None = None) -> None:
+        """`length` and `answers`: see `base.Engine.generator`. `log`: where this process's output goes; vLLM's own
+        process tells only there why it failed."""
         self._source, self._step, self._adapter, self._rank, self._log = model, step, adapter, rank, log
-        self._length = max(length, step.max_length)
+        self._length, self._longest = max(length, step.max_length), length
+        self._answers, self._precision = answers, precision
         self._quantization = VLLM_PRECISION[precision]
         self.method = {None: "16-bit", "fp8": "fp8 (vLLM online)", "bitsandbytes": "bitsandbytes nf4 (vLLM)"}[
             self._quantization]
@@ -63,11 +71,27 @@ class VllmGenerator:
         import vllm  # heavy and optional: only where a GPU and the GPU requirements are
 
         options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
+        share, at_once = self._room(detect())  # asked through NVML: CUDA is not started in this process
+        if at_once:
+            graphs = {"cudagraph_capture_sizes": graph_sizes(at_once, MOST_AT_ONCE)}
+            options |= {"max_num_seqs": at_once, "compilation_config": graphs}
         return vllm.LLM(
             model=str(self._source), revision=self._step.revision, quantization=self._quantization,
-            gpu_memory_utilization=evaluation_share(self._step.gpu_memory_share, *_device_bytes()),
-            max_model_len=self._length, trust_remote_code=False, enable_prefix_caching=True, disable_log_stats=True,
+            gpu_memory_utilization=share, max_model_len=self._length, trust_remote_code=False,
+            enable_prefix_caching=True, disable_log_stats=True,
             worker_extension_cls="pipeline.engines.vllm_worker.WorkerReport", **options)
+
+    def _room(self, hardware: Hardware) -> tuple[float, int | None]:
+        """The share of the GPU to ask for, and how many answers to sample at a time in it (None: vLLM decides)."""
+        gpu, step = hardware.gpus[0], self._step
+        try:
+            facts = read_facts(str(self._source), step.revision)
+        except StudioError:  # its shape cannot be read
+            return evaluation_share(step.gpu_memory_share, gpu.free_gib, gpu.memory_gib), None
+        how = (self._longest or self._length, facts, self._precision, hardware)
+        wanted = vllm_gib(min(max(self._answers, LEAST_AT_ONCE), MOST_AT_ONCE), *how) / gpu.memory_gib
+        share = evaluation_share(max(step.gpu_memory_share, wanted), gpu.free_gib, gpu.memory_gib)
+        return share, answers_at_once(self._answers, vllm_holds(share * gpu.memory_gib, *how))
 
     def change_model(self, model: str | Path, adapter: Path | None, precision: str) -> bool:
         """See `base.Generator.change_model`: vLLM reads the other weights into the ones it has. Before, some of those
@@ -122,7 +146,7 @@ class VllmGenerator:
                                   top_k=sampling.top_k, max_tokens=sampling.max_completion_tokens, seed=sampling.seed,
                                   detokenize=False)  # the text is made of the whole answer below
         answers: list[list[Sample]] = []
-        width = max(1, AT_ONCE // sampling.samples)
+        width = max(1, HANDED_OVER // sampling.samples)
         for first in range(0, len(prompts), width):
             part = prompts[first:first + width]
             done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
@@ -207,19 +231,21 @@ def _sample(tokenizer: Any, completion: Any, seconds: float) -> Sample:
                   seconds)
 
 
-def evaluation_share(share: float, free_bytes: int, total_bytes: int) -> float:
-    """The share of the GPU that vLLM asks for to answer: the recipe's or half, but never more than is free."""
-    return max(0.01, min(max(share, EVALUATION_SHARE), USABLE * free_bytes / total_bytes))
+def evaluation_share(wanted: float, free_gib: float, total_gib: float) -> float:
+    """The share of the GPU that vLLM asks for to answer: what is wanted or half, but never more than is free."""
+    return max(0.01, min(max(wanted, EVALUATION_SHARE), USABLE * free_gib / total_gib))
+
+
+def answers_at_once(answers: int, held: int) -> int | None:
+    """How many of so many answers vLLM is told to sample at a time where memory holds `held`; None leaves it to vLLM.
+
+    All of them where that can be: every further round lasts as long as its longest answer. Fewer than vLLM decides for
+    by itself only where there are no more; then it records fewer CUDA graphs while it starts.
+    """
+    most = min(answers, held, MOST_AT_ONCE)
+    return most if 0 < most == answers or most >= OWN_AT_ONCE else None
 
 
 def vllm_rank(rank: int) -> int:
     """The smallest LoRA rank ceiling that vLLM knows which holds `rank`."""
     return next((r for r in (8, 16, 32, 64, 128, 256, 320, 512) if r >= rank), 512)
-
-
-def _device_bytes() -> tuple[int, int]:
-    """Free and all memory of the GPU that is used, asked through NVML: CUDA is not started in this process."""
-    from pipeline.hardware import GIB, detect
-
-    gpu = detect().gpus[0]
-    return int(gpu.free_gib * GIB), int(gpu.memory_gib * GIB)

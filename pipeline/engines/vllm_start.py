@@ -7,7 +7,7 @@ from pipeline.errors import StudioError
 from pipeline.memory import SMALL_PARAMETERS
 from pipeline.model_facts import read_facts
 
-LARGEST_GRAPH = 512  # answers at once for which vLLM records a CUDA graph; more are run without one
+LARGEST_GRAPH = 512  # answers at once for which vLLM records a CUDA graph by itself; more are run without one
 
 
 def start_sooner() -> None:
@@ -25,11 +25,11 @@ def start_sooner() -> None:
     envs.environment_variables["VLLM_USE_FLASHINFER_SAMPLER"] = lambda: False
 
 
-def graph_sizes(answers: int) -> list[int]:
+def graph_sizes(answers: int, largest: int = LARGEST_GRAPH) -> list[int]:
     """For how many answers at once vLLM is to record a CUDA graph when it never samples more than `answers`: the steps
-    that it takes by itself, but not twice as far."""
-    most = min(answers, LARGEST_GRAPH)
-    steps = {1, 2, 4, *range(8, min(most, 256) + 1, 8), *range(256, most + 1, 16), most}
+    that it takes by itself, but not twice as far; beyond its own largest they are wider."""
+    most = min(answers, largest)
+    steps = {1, 2, 4, *range(8, 256, 8), *range(256, LARGEST_GRAPH, 16), *range(LARGEST_GRAPH, most + 1, 64), most}
     return sorted(size for size in steps if size <= most)
 
 

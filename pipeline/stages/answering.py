@@ -9,14 +9,15 @@ from pipeline.run import Run
 
 
 class Answering:
-    """A context manager around the loaded model. `length`: tokens of the longest question with its answer of all.
+    """A context manager around the loaded model. `length`: tokens of the longest question with its answer of all;
+    `answers`: the most that a model gives to one benchmark.
 
     vLLM takes most of a minute to start and a second to read other weights, so it is kept where the next model differs
     in nothing else.
     """
 
-    def __init__(self, run: Run, engine: Engine, length: int) -> None:
-        self._run, self._engine, self._length = run, engine, length
+    def __init__(self, run: Run, engine: Engine, length: int, answers: int) -> None:
+        self._run, self._engine, self._length, self._answers = run, engine, length, answers
         self._loaded = contextlib.ExitStack()
         self._generator: Generator | None = None
 
@@ -33,5 +34,5 @@ class Answering:
         self._generator = None
         self._loaded.close()
         self._generator = self._loaded.enter_context(self._engine.generator(
-            self._run, source, contender.adapter, contender.precision, self._length))
+            self._run, source, contender.adapter, contender.precision, self._length, self._answers))
         return self._generator

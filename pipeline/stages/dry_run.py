@@ -93,7 +93,7 @@ def dry_run_with(run: Run, request: DryRunRequest, engine: Engine) -> DryReport:
                 run.writer.add_groups(run.stage, run.attempt, len(groups), groups[-1:])
             run.progress(len(groups), len(rows), "questions", f"{words} answers")
 
-        with engine.generator(run, model) as generator:
+        with engine.generator(run, model, answers=len(rows) * samples) as generator:
             run.check_stop()
             generator.generate([prompt_ids(chat, row) for row in rows], sampling, on_batch, run.stop_requested)
     run.check_stop()

@@ -96,10 +96,11 @@ def evaluate_request(run: Run, request: EvaluationRequest, engine: Engine | None
     run.progress(done, total, "answers", "Loading")
     work = [[(part, indices) for part in of_one if (indices := part.open_questions())] for of_one in parts]
     longest = max((part.longest for of_one in work for part, _ in of_one), default=0)
+    most = max((len(indices) for of_one in work for _, indices in of_one), default=0) * request.samples
     if any(work):
         with contextlib.suppress(RewardError):  # without it there are answers that need no formula
             math_process.SHARED.start()  # so that no answer waits while it loads, and vLLM with it
-    with Answering(run, engine, longest) as answering:
+    with Answering(run, engine, longest, most) as answering:
         for of_one in filter(None, work):
             done = _complete(run, answering, of_one, done, total)
     run.check_stop()

@@ -14,6 +14,7 @@ from pipeline.memory import (
     estimates,
     kv_bytes_per_token,
     plan_batch,
+    vllm_holds,
     vllm_share,
     with_values,
 )
@@ -169,6 +170,15 @@ def test_a_share_that_is_enough_stays_and_one_that_is_too_small_for_vllm_is_neve
     assert vllm_share(Recipe(), QWEN, gpu(12)) == 0.33
     for change in lower_to_fit(Recipe(), QWEN, gpu(12)):
         assert change.values.get(("model", "gpu_memory_share"), 0.33) >= 0.33
+
+
+def test_how_many_answers_a_share_holds_beside_the_weights() -> None:
+    """Of 12 GiB the weights take 3,087,428,608 bytes and the activations of 8,192 tokens 1,040,187,392, so that
+    8,757,285,888 are left. An answer takes 600 tokens of 28 KiB and 16 bytes a word piece: 17,203,200 + 2,430,976."""
+    assert vllm_holds(12, 600, QWEN, "16bit", gpu(24)) == 8_757_285_888 // 19_634_176 == 446
+    assert vllm_holds(12, 300, QWEN, "16bit", gpu(24)) > 600
+    assert vllm_holds(12, 600, QWEN, "4bit", gpu(24)) > 500
+    assert vllm_holds(3, 600, QWEN, "16bit", gpu(24)) == 0
 
 
 @pytest.mark.parametrize("step", [{"fast_inference": False}, {"precision": "8bit"}, {}])

@@ -40,7 +40,7 @@ class Fake:
     def __init__(self):
         self.asked, self.loaded = [], []
 
-    def generator(self, run, model, adapter=None, precision="16bit", length=0):
+    def generator(self, run, model, adapter=None, precision="16bit", length=0, answers=0):
         self.loaded.append((str(model), precision, adapter))
         return self
 

@@ -21,14 +21,15 @@ LONG = "Ann has one apple and Ben gives Ann two more apples. How many apples has
 
 
 class Lengths(TrlEngine):
-    """The TRL engine, which notes for how many tokens it was asked to load."""
+    """The TRL engine, which notes for how many tokens, and for how many answers in a call, it was asked to load."""
 
     def __init__(self):
-        self.lengths = []
+        self.lengths, self.answers = [], []
 
-    def generator(self, run, model, adapter=None, precision="16bit", length=0):
+    def generator(self, run, model, adapter=None, precision="16bit", length=0, answers=0):
         self.lengths.append(length)
-        return super().generator(run, model, adapter, precision, length)
+        self.answers.append(answers)
+        return super().generator(run, model, adapter, precision, length, answers)
 
 
 @pytest.fixture
@@ -86,6 +87,7 @@ def test_each_model_is_loaded_once_for_its_benchmarks_and_answers_as_if_asked_on
     together = evaluate(tmp_path / "together", benchmarks, ("base", str(other)), engine, measure=True)
     assert loads == [model_folder("tiny"), other]
     assert engine.lengths == [tokens(LONG)] * 2 and tokens(LONG) > tokens("What is 3 + 1?")
+    assert engine.answers == [3, 3]
     for model in ("base", str(other)):
         for benchmark in benchmarks:
             apart = evaluate(tmp_path / "apart", [benchmark], (model,), measure=True)
@@ -106,7 +108,7 @@ def test_a_model_whose_answers_are_all_there_is_not_loaded(tmp_path, benchmarks,
     assert len(evaluate(tmp_path, benchmarks[:1]).answers()) == 3 and loads == []
     engine = Lengths()
     records = evaluate(tmp_path, benchmarks, engine=engine)
-    assert loads == [model_folder("tiny")] and engine.lengths == [tokens(LONG)]
+    assert loads == [model_folder("tiny")] and engine.lengths == [tokens(LONG)] and engine.answers == [1]
     assert {fact["benchmark"]: fact["generated"] for fact in records.status()["evaluations"]} == dict(
         zip(benchmarks, (3, 1), strict=True))
     row = records.stages()[0]

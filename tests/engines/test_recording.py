@@ -11,7 +11,7 @@ from pipeline import tags
 from pipeline.engines.gpu_use import GpuUse
 from pipeline.engines.recording import GIB, gpu_metrics, refuse_not_finite, summarise
 from pipeline.errors import EngineError
-from pipeline.failures import KILLED, OUT_OF_MEMORY, explain
+from pipeline.failures import KILLED, OUT_OF_GPU_MEMORY, OUT_OF_MEMORY, explain
 from pipeline.recipe import ModelStep, Recipe
 from pipeline.run_folder import CompletionRecord, GroupRecord
 
@@ -81,6 +81,12 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
         assert failure.reason.startswith("GRPO: vLLM found no room") and "10%" in failure.reason
         assert failure.kind == ""  # no «Try again with less memory»: it would lower the share
         assert "press Resume" in failure.remedy and "a vLLM share of 15%" in failure.remedy
+    one = ("To serve at least one request with the model's max seq len (32768), (3.5 GiB KV cache is needed, which is "
+           "larger than the available KV cache memory (1.21 GiB). Based on the available memory, the estimated maximum "
+           "model length is 11328. Try increasing `gpu_memory_utilization` or decreasing `max_model_len`.")
+    short = explain(EngineError(f"vLLM cannot load 'models/sft': {one}"), Recipe(), "grpo")
+    assert "50% (one of 32768 tokens needs 3.5 GiB, and 1.21 GiB are left)" in short.reason and short.kind == ""
+    assert "a vLLM share of 75%, or a sequence length below 1024" in short.remedy
     large = explain(ValueError(words), Recipe(model=ModelStep(gpu_memory_share=0.9)), "grpo")
     assert "a vLLM share of 95%" in large.remedy
 
@@ -92,6 +98,9 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
     ("Free memory on device cuda:0 (10.21/139.8 GiB) on startup is less than desired GPU memory utilization (0.5, "
      "69.9 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
      "(vLLM's share is 69.9 GiB, and 10.21 of 139.8 GiB were free when it started)"),
+    ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+     "GRPO ran out of GPU memory."),
+    ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "GRPO ran out of GPU memory."),
     ("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
      "8589934592 bytes. Error code 12", "GRPO ran out of memory on this machine (it asked for 8.0 GB more)."),
     (f"The process of stage grpo was {KILLED}.", "ran out of memory on this machine and was ended by the system"),
@@ -99,8 +108,17 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
 def test_out_of_memory_is_explained_with_the_numbers_that_were_told(said, told):
     """As torch and vLLM write it; every one leads to a proposal that one click starts."""
     failure = explain(RuntimeError(said), Recipe(grpo={"batch_size": 16}), "grpo")
-    assert told in failure.reason and failure.kind == OUT_OF_MEMORY
+    assert told in failure.reason
+    assert failure.kind == (OUT_OF_GPU_MEMORY if "GPU" in told or "vLLM" in told else OUT_OF_MEMORY)
     assert "GRPO batch size from 16 to 8 with accumulation 2 (the same learning" in failure.remedy
+
+
+@pytest.mark.parametrize("stage", ["merge_sft", "merge_grpo"])
+def test_a_merge_that_ran_out_of_memory_says_how_much_it_holds_and_proposes_nothing(stage):
+    """The bundled model has 1,148,032 parameters less its adapter's: 4 bytes of each are 3.8 MB."""
+    failure = explain(RuntimeError(f"The process of stage {stage} was {KILLED}."), Recipe(), stage)
+    assert "32 bits in this machine's memory, 3.8 MB," in failure.remedy and "press Resume" in failure.remedy
+    assert "4bit" not in failure.remedy and "Try again" not in failure.remedy
 
 
 def test_gpu_use_is_averaged_over_a_step_and_is_a_share():

@@ -1,13 +1,28 @@
 """Answers of vLLM's engine in their order, and a stop in the middle. vLLM needs a GPU: its engine is stood in for."""
 
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pipeline.engines.vllm_sampling import evaluation_share, told_cause, vllm_answers, vllm_rank
+from pipeline.dataset.models import model_folder
+from pipeline.engines import vllm_sampling
+from pipeline.engines.vllm_sampling import (
+    USABLE,
+    VllmGenerator,
+    answers_at_once,
+    evaluation_share,
+    told_cause,
+    vllm_answers,
+    vllm_rank,
+)
 from pipeline.engines.vllm_worker import WorkerReport
+from pipeline.hardware import Gpu, Hardware
+from pipeline.model_facts import ModelFacts
+from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
 
@@ -85,6 +100,57 @@ def test_a_pause_for_the_disk_is_not_in_the_seconds_of_an_answer() -> None:
 ])
 def test_share_while_answering(share: float, free: int, expected: float) -> None:
     assert evaluation_share(share, free, 100) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("answers, held, expected", [
+    (0, 5000, None),  # how many come is not known
+    (30, 5000, 30),  # as many graphs as there are questions
+    (1319, 5000, 1319),  # one round instead of two
+    (1319, 1200, 1200),
+    (1319, 700, None),  # they are seldom as long as they may be: vLLM takes what its cache holds
+    (30, 20, None),
+    (9000, 5000, 2048),
+])
+def test_how_many_answers_vllm_samples_at_a_time(answers: int, held: int, expected: int | None) -> None:
+    assert answers_at_once(answers, held) == expected
+
+
+@pytest.mark.parametrize("memory, answers, expected", [(140.0, 1319, 1319), (0.9, 1319, None), (140.0, 0, None)])
+def test_vllm_is_told_of_the_answers_that_will_be_asked_for_and_records_graphs_for_as_many(
+        monkeypatch: pytest.MonkeyPatch, memory: float, answers: int, expected: int | None) -> None:
+    told = loaded_on(monkeypatch, memory, ModelStep(), length=400, answers=answers)
+    assert told.get("max_num_seqs") == expected
+    sizes = told.get("compilation_config", {}).get("cudagraph_capture_sizes", [None])
+    assert sizes[-1] == expected
+    assert told["gpu_memory_utilization"] == pytest.approx(0.5 if memory > 1 else USABLE)
+
+
+def test_a_model_that_fills_more_than_half_of_the_gpu_gets_more_and_no_more_than_is_free(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.5 billion weights and what vLLM needs to work take 3.84 GiB; 100 answers of 600 tokens 1.83 more."""
+    qwen = ModelFacts("qwen", "Qwen2ForCausalLM", "qwen2", 1_543_714_304, 3_087_467_144, 28, 1536, 8960, 151_936, 2,
+                      128, 32_768, True, {})
+    monkeypatch.setattr(vllm_sampling, "read_facts", lambda *_: qwen)
+    told = loaded_on(monkeypatch, 6.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
+    assert told["gpu_memory_utilization"] == pytest.approx(USABLE) and "max_num_seqs" not in told
+    told = loaded_on(monkeypatch, 8.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
+    assert told["gpu_memory_utilization"] == pytest.approx((3.8442 + 100 * 0.018286) / 8, abs=1e-4)
+    assert told["max_num_seqs"] == 100
+
+
+def loaded_on(monkeypatch: pytest.MonkeyPatch, memory: float, step: ModelStep, **how: int) -> dict[str, Any]:
+    """What vLLM is told when it loads the bundled model on a GPU of so many GiB."""
+    told: dict[str, Any] = {}
+
+    def start(**options: Any) -> SimpleNamespace:
+        told.update(options)
+        return SimpleNamespace(collective_rpc=lambda *_, **__: [{"weights": 1, "peak": None}], llm_engine=None)
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=start))
+    machine = Hardware(8, 64, 60, (Gpu(0, "GPU", memory, 0.0, (9, 0)),))
+    monkeypatch.setattr(vllm_sampling, "detect", lambda: machine)
+    with VllmGenerator(model_folder("tiny"), step, **how):
+        return told
 
 
 def test_rank_ceiling() -> None:

@@ -8,9 +8,11 @@ from waiting import at_step, recipe, until, until_state
 
 from benchmarks import soak_kills
 from pipeline import continuing, jobs
+from pipeline import lighter as lighter_module
 from pipeline.cli import main
 from pipeline.errors import RunError
-from pipeline.lighter import lighter
+from pipeline.hardware import Gpu, Hardware
+from pipeline.lighter import Vllm, lighter, vllm_of
 from pipeline.run_folder import RunFolder, RunReader, RunWriter
 from pipeline.studio_home import StudioHome
 
@@ -20,16 +22,21 @@ from pipeline.studio_home import StudioHome
     ("sft", {"sft": {"batch_size": 4, "accumulation": 3}}, "sft", {"batch_size": 2, "accumulation": 6}),
     ("sft", {"sft": {"batch_size": 1}, "lora": {"gradient_checkpointing": False}}, "lora",
      {"gradient_checkpointing": True}),
-    ("evaluate", {"evaluate": {"batch_size": 9}}, "evaluate", {"batch_size": 4}),
+    ("evaluate", {"evaluate": {"batch_size": 9}, "model": {"fast_inference": False}}, "evaluate", {"batch_size": 4}),
+    ("evaluate", {"evaluate": {"batch_size": 9}}, "model", {"fast_inference": False}),
+    ("grpo", {"grpo": {"batch_size": 64}}, "model", {"gpu_memory_share": 0.35}),
+    ("grpo", {"model": {"gpu_memory_share": 0.35}}, "model", {"gpu_memory_share": 0.22}),  # with 0.2 it may not start
+    ("grpo", {"model": {"gpu_memory_share": 0.22}}, "model", {"gpu_memory_share": 0.22, "vllm_sleep": True}),
     ("grpo", {"grpo": {"batch_size": 1, "accumulation": 8, "max_completion_tokens": 256},
-              "model": {"max_length": 512, "gpu_memory_share": 0.1}}, "grpo", {"max_completion_tokens": 128}),
+              "model": {"max_length": 512, "gpu_memory_share": 0.1, "vllm_sleep": True}}, "grpo",
+     {"max_completion_tokens": 128}),
     ("sft", {"sft": {"batch_size": 1}, "grpo": {"max_completion_tokens": 200}, "model": {"max_length": 512}}, "model",
      {"max_length": 256}),
 ])
 def test_what_costs_nothing_is_lowered_first(stage: str, changes: dict, step: str, after: dict) -> None:
     """Batch x accumulation stays; then recomputing activations; only then shorter texts."""
     before = recipe(**changes)
-    found = lighter(before, stage)
+    found = lighter(before, stage, Vllm(0.22, can_sleep=True) if before.model.fast_inference else None)
     assert found is not None and found.changes
     new = getattr(found.recipe, step)
     assert {name: getattr(new, name) for name in after} == after
@@ -42,10 +49,25 @@ def test_lowering_comes_to_an_end() -> None:
     """Applied again and again, the proposal ends with None; every recipe on the way is a valid one."""
     for stage in ("sft", "grpo", "evaluate", "merge_sft"):
         now, count = recipe(), 0
-        while (found := lighter(now, stage)) is not None:
+        while (found := lighter(now, stage, Vllm() if now.model.fast_inference else None)) is not None:
             assert found.recipe != now
             now, count = found.recipe, count + 1
             assert count < 40
+
+
+def test_without_a_gpu_nothing_is_proposed_for_vllm() -> None:
+    found = lighter(recipe(grpo={"batch_size": 8}), "grpo", vllm_of(recipe()))
+    assert vllm_of(recipe()) is None and found is not None and found.recipe.model == recipe().model
+
+
+def test_the_least_share_is_that_with_which_vllm_holds_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Hardware(8, 64, 60, (Gpu(0, "GPU", 24.0, 0.0, (9, 0)),), "580.95", None, {
+        "torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7"})
+    monkeypatch.setattr(lighter_module, "detect", lambda: machine)
+    assert vllm_of(recipe(model={"source": "tiny"})) == Vllm(0.05, can_sleep=True)  # so small a model is TRL's
+    assert vllm_of(recipe(model={"source": "tiny", "engine": "unsloth"})) == Vllm(0.05, can_sleep=False)
+    assert vllm_of(recipe(model={"source": "owner/not-here"})) == Vllm()
+    assert vllm_of(recipe(model={"source": "tiny", "fast_inference": False})) is None
 
 
 def test_one_click_goes_on_as_a_new_run(home: StudioHome) -> None:

@@ -48,7 +48,7 @@ class ListEngine:
                                "time/score_seconds": 0.1 * whole, "time/learn_seconds": 0.3 * whole})
 
     def generator(self, run: Run, model: str | Path, adapter: Path | None = None,
-                  precision: str = "16bit") -> "ListEngine":
+                  precision: str = "16bit", length: int = 0, answers: int = 0) -> "ListEngine":
         return self
 
     def __enter__(self) -> "ListEngine":
