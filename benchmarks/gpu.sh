@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|curve|evaluation|memory …]
-# `LARGE=folder` adds a second model size to the steps, the limits and the memory table. Parts: all, unless some are named.
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
+# `LARGE=folder` adds a second model size to the steps, the limits and the memory table, `AIME=file` AIME's problems to one
+# seed of `learning`. Parts: all, unless some are named. The settings are those of docs/gpu-benchmarks.md.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
 PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$HERE/docs/results}; WORK=$(mktemp -d)
 export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 PYTHONUNBUFFERED=1
 MODEL=$(realpath "$MODEL") TRAIN=$(realpath "$TRAIN") TEST=$(realpath "$TEST") OUT=$(realpath "$OUT")
 [ -z "${LARGE:-}" ] || LARGE=$(realpath "$LARGE")
+[ -z "${AIME:-}" ] || AIME=$(realpath "$AIME")
 cd "$WORK" # Unsloth writes generated code into the working folder
+GPUS=$(nvidia-smi --list-gpus | wc -l)
 wanted() { [ ${#parts[@]} -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]; }
 parts=("$@"); failed=0
 
@@ -20,8 +23,9 @@ if wanted pipeline; then # SFT → merge → GRPO → merge → evaluation on bo
 fi
 if wanted learning; then # the recipe for GSM8K with three seeds: GRPO against SFT on the test
   for seed in 1 2 3; do
+    more=(); [ $seed != 2 ] || more=(--levels 8bit 4bit ${AIME:+--aime "$AIME"})
     $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --seed $seed \
-      --samples 4 --home "$WORK/seed-$seed" --out "$OUT/gpu-learning-short-$seed.json" || failed=1
+      --samples 4 "${more[@]}" --home "$WORK/seed-$seed" --out "$OUT/gpu-learning-short-$seed.json" || failed=1
   done
   $PYTHON -m benchmarks.seeds "$OUT"/gpu-learning-short-*.json || failed=1
 fi
@@ -39,27 +43,32 @@ if wanted reward; then # from one SFT model: seconds of learning until a validat
   done; done
   $PYTHON -m benchmarks.seconds_to_reward "${pairs[@]}" --reward 0.95 1.0 1.04 || failed=1
 fi
-if wanted steps; then # ours against the plain script, in turns
-  STEP=(-m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 --repeats "${REPEATS:-8}"
-        --steps "${STEPS:-4}" --skip "${SKIP:-3}")
-  for path in trl-vllm unsloth trl-transformers; do
-    $PYTHON "${STEP[@]}" --path $path --model "$MODEL" --again --quickstart "${QUICKSTART:-0}" \
-      --out "$OUT/gpu-steps-$path.json" || failed=1
-  done
-  [ -z "${LARGE:-}" ] || for path in trl-vllm unsloth; do
-    $PYTHON "${STEP[@]}" --path $path --model "$LARGE" --vllm-share 0.15 --out "$OUT/gpu-steps-$path-1b.json" || failed=1
-  done
+if wanted steps; then # ours against the plain script, in turns; with vLLM also against the quickstart's batch
+  step() { # path, model, what its files' names end in, settings
+    $PYTHON -m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 --path "$1" --model "$2" \
+      --out "$OUT/gpu-steps-$1$3.json" "${@:4}" || failed=1
+  }
+  step trl-vllm "$MODEL" "" --vllm-share 0.1 --steps 3 --skip 3 --repeats 6 --quickstart 4 --again
+  step unsloth "$MODEL" "" --vllm-share 0.1 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
+  step trl-transformers "$MODEL" "" --steps 1 --skip 1 --repeats 5
+  [ -z "${LARGE:-}" ] || {
+    step trl-vllm "$LARGE" -1b --vllm-share 0.15 --steps 3 --skip 3 --repeats 5 --quickstart 4
+    step unsloth "$LARGE" -1b --vllm-share 0.15 --steps 2 --skip 2 --repeats 5 --quickstart 4
+    step trl-transformers "$LARGE" -1b --steps 1 --skip 1 --repeats 5
+  }
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
-  limits() { # model, what its files' names end in
+  limits() { # model, what its files' names end in, vLLM's share
     VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON \
       "$HERE/benchmarks/plain/limits.py" --model "$1" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
-      --out "$OUT/gpu-limits$2.json" || return
-    [ ! -e "$OUT/gpu-steps-trl-vllm$2.json" ] ||
-      $PYTHON -m benchmarks.over_limit "$OUT/gpu-steps-trl-vllm$2.json" "$OUT/gpu-limits$2.json"
+      --vllm-share "$3" --out "$OUT/gpu-limits$2.json" || return
+    for path in trl-vllm unsloth; do
+      [ ! -e "$OUT/gpu-steps-$path$2.json" ] ||
+        $PYTHON -m benchmarks.over_limit "$OUT/gpu-steps-$path$2.json" "$OUT/gpu-limits$2.json"
+    done
   }
-  limits "$MODEL" "" || failed=1
-  [ -z "${LARGE:-}" ] || limits "$LARGE" -1b || failed=1
+  limits "$MODEL" "" 0.1 || failed=1
+  [ -z "${LARGE:-}" ] || limits "$LARGE" -1b 0.3 || failed=1
 fi
 if wanted follows; then # whether vLLM samples from the model that learns, in TRL's way and in the app's
   for precision in 16bit 4bit; do for way in trl app; do
@@ -85,15 +94,28 @@ if wanted packing; then # Unsloth's learning from answers in one row and in rows
     --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 --vllm-share 0.15 --steps 28 ${LARGE:+--stop-every 491} \
     --out "$OUT/gpu-packing.json" || failed=1
 fi
-if wanted curve; then # the demo's GRPO on one GPU and on two, from one SFT model
+if wanted several && [ "$GPUS" -gt 1 ]; then # the same answers on each of two GPUs as on one
+  for gpus in 1 2; do
+    $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --sft-rows 0 --steps 14 \
+      --questions -1 --vllm-share 0.2 --gpus $gpus --home "$WORK/gpus-$gpus" --out "$WORK/gpus-$gpus.json" || failed=1
+  done
+  $PYTHON -m benchmarks.several_gpus 1="$WORK/gpus-1.json" 2="$WORK/gpus-2.json" --out "$OUT/gpu-several.json" || failed=1
+fi
+if wanted curve && [ "$GPUS" -gt 1 ]; then # the demo's GRPO on one GPU and on two, from one SFT model
   $PYTHON -m benchmarks.same_curve --gpus 1 2 --out "$OUT/gpu-same-curve.json" || failed=1
+fi
+if wanted at-once; then # questions a second by how many vLLM answers at a time, with graphs as it records them and for all
+  for graphs in 0 1344; do
+    $PYTHON -m benchmarks.answers_at_once --model "$MODEL" --data "$TEST" --graphs $graphs --rounds 3 \
+      --out "$OUT/gpu-answers-at-once-$graphs.json" || failed=1
+  done
 fi
 if wanted evaluation; then # questions a second against vLLM's own offline generation
   $PYTHON -m benchmarks.evaluation_speed --model "$MODEL" --data "$TEST" --max-tokens 256 --max-length 1024 \
     --repeats 6 --passes 3 --out "$OUT/gpu-evaluation.json" || failed=1
 fi
 if wanted memory; then # estimates against peaks
-  $PYTHON -m benchmarks.memory_peaks --models "$MODEL" ${LARGE:+"$LARGE"} --data "$TRAIN" \
+  $PYTHON -m benchmarks.memory_peaks --models "$MODEL" ${LARGE:+"$LARGE"} --data "$TRAIN" --half --batch 16 --vllm-share 0.1 \
     --out "$OUT/gpu-memory.json" || failed=1
 fi
 exit $failed

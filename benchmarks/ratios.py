@@ -1,11 +1,12 @@
 """Ratios over raw files that no single run of a benchmark prints.
 
     python -m benchmarks.ratios pairs EVALUATION.json [EVALUATION.json …]
+    python -m benchmarks.ratios rounds STEPS.json [STEPS.json …]
     python -m benchmarks.ratios engines STEPS.json OTHER_STEPS.json
 
-`pairs` puts the pairs of several files of `benchmarks.evaluation_speed` together: ours / plain. `engines` compares our
-sides of two files of `benchmarks.steps`, which did not take turns: the first over the second. Both as geometric mean
-with its 95 % interval.
+`pairs` puts the pairs of several files of `benchmarks.evaluation_speed` together: ours / plain; `rounds` the rounds of
+several files of `benchmarks.steps` that both sides had. `engines` compares our sides of two files of the latter, which
+did not take turns: the first over the second. All as geometric mean with its 95 % interval.
 """
 
 import argparse
@@ -23,20 +24,30 @@ def of_pairs(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             for key in ("questions_per_second", "tokens_per_second")}
 
 
+def of_rounds(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Ours / plain over the rounds of all files."""
+    rounds = [both for file in files
+              for both in zip(file["sides"]["ours"]["rounds"], file["sides"]["plain"]["rounds"], strict=False)]
+    return {key: ratio([ours[key] for ours, _ in rounds], [plain[key] for _, plain in rounds]) for key in MEASURES}
+
+
 def of_engines(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Our rounds of the first file over those of the second."""
     first, second = (file["sides"]["ours"]["rounds"] for file in files)
     return {key: unpaired_ratio([a[key] for a in first], [b[key] for b in second]) for key in MEASURES}
 
 
+WAYS = {"pairs": of_pairs, "rounds": of_rounds, "engines": of_engines}
+
+
 def main() -> None:
     """Print a line for each measure."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["pairs", "engines"])
+    parser.add_argument("what", choices=list(WAYS))
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
     files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in args.files]
-    for key, found in (of_pairs if args.what == "pairs" else of_engines)(files).items():
+    for key, found in WAYS[args.what](files).items():
         print(f"{key}: {found['ratio']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}")
 
 

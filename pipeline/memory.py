@@ -4,7 +4,7 @@ The peak of a stage is what stays (weights, adapter, its gradient and optimizer,
 learning step holds for a moment (activations, token scores) and what sampling holds. The terms follow the counts in
 Korthikanti et al. (https://arxiv.org/abs/2205.05198), with fewer constants: with gradient checkpointing one input per
 layer is kept and one layer is recomputed at a time. CONSTANTS holds every number that is not derived from the model;
-those for a GPU are fitted to measured peaks (docs/gpu.md).
+those for a GPU are fitted to measured peaks (docs/gpu-benchmarks.md).
 """
 
 import math
@@ -33,8 +33,9 @@ CONSTANTS = {
     "unsloth_layer": 0.75,  # of a layer's activations, with its kernels; the layers' inputs go to the machine's memory
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
-# Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured at 135 million parameters (docs/gpu.md): a GRPO step
-# takes 2.4, not 3.6 s, and the first one comes as soon; SFT takes six times the memory. No larger one was timed.
+# Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured (docs/gpu-benchmarks.md): at 135 million parameters
+# a GRPO step takes 2.4, not 3.6 s, and the first one comes as soon; SFT takes six times the memory. At a billion
+# neither is clearly faster.
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start

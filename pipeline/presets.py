@@ -27,7 +27,7 @@ def gsm8k_recipe(seed: int = 1, model: str = "HuggingFaceTB/SmolLM2-135M-Instruc
     groups than the right answers do, and drown them; one for equations that hold was learnt by writing one equation
     that has nothing to do with the question. A little less variety than the model's own (temperature 0.8) finds more
     right answers. SFT is a warm-up: 3,000 worked solutions, seen twice. The engine is the one with which a model of
-    this size was faster. What was tried, and what came of it: docs/gpu.md.
+    this size was faster. What was tried, and what came of it: docs/gpu-benchmarks.md.
     """
     return Recipe(
         name=f"GSM8K, small model (seed {seed})",
@@ -64,8 +64,8 @@ STARTS = {
         "processor. The learning rates are far above what a larger model bears."),
     "GSM8K with a small model (one GPU, about 12 minutes)": Start(
         gsm8k_recipe, "SmolLM2-135M-Instruct and GSM8K's school mathematics, both fetched from the Hub; timed on an "
-        "H200. What to expect: the model learns the tags and to answer briefly, and of the short problems that it "
-        "practises on it gets up to twice as many right as at first. Of a hundred problems that it never saw it "
-        "answers one or two more: it is too small for most of them. A larger model, chosen in the header afterwards, "
-        "keeps these settings."),
+        "H200 that trained three such runs at once. What to expect: the model learns the tags and to answer briefly, "
+        "and of the short problems that it practises on it gets up to twice as many right as at first. Of a hundred "
+        "problems that it never saw it answers one or two more: it is too small for most of them. A larger model, "
+        "chosen in the header afterwards, keeps these settings."),
 }

@@ -21,7 +21,7 @@ def choose_rows(step: ModelStep) -> None:
 
     Without such a kernel Unsloth calls attention once for every answer in every layer, and whenever a step has more
     tokens than any before it compares the packed answers with each answer by itself, which takes four to ten seconds
-    (docs/gpu.md). Rows filled up to the longest cost arithmetic instead, of which such a model needs little.
+    (docs/gpu-benchmarks.md). Rows filled up to the longest cost arithmetic instead, of which such a model needs little.
     """
     if not packs_well() and is_small(step.source, step.revision, LARGEST):
         os.environ.setdefault(SWITCH, "0")

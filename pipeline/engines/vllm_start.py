@@ -44,7 +44,7 @@ def is_small(model: str | Path, revision: str | None = None, most: int = SMALL_P
     """Whether a model has at most so many parameters; one whose size cannot be read counts as large.
 
     Up to SMALL_PARAMETERS sampling waits for Python and not for the GPU, and compiling a model gains nothing: measured
-    at 135 million (docs/gpu.md).
+    at 135 million (docs/gpu-benchmarks.md).
     """
     try:
         return 0 < read_facts(str(model), revision).parameters <= most

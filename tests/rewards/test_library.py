@@ -223,7 +223,7 @@ def test_a_reward_for_a_number_anywhere_is_found_out() -> None:
 
 
 def test_a_true_equation_about_nothing_is_found_out_where_it_pays() -> None:
-    """What a small model learnt from it: docs/gpu.md."""
+    """What a small model learnt from it: docs/gpu-benchmarks.md."""
     for only_right in (True, False):
         step = RewardsStep(functions=[RewardSpec(kind="math_equal"),
                                       RewardSpec(kind="arithmetic", parameters={"only_right": only_right})])
