@@ -15,6 +15,7 @@ from pipeline.recipe import Recipe
 from pipeline.resuming import Way
 
 OUT_OF_MEMORY, OUT_OF_GPU_MEMORY = "memory", "GPU memory"
+LOWERED, MERGES = ("sft", "grpo", "evaluate"), ("merge_sft", "merge_grpo")  # stages that settings make smaller, and not
 WANT_OF_MEMORY = (OUT_OF_MEMORY, OUT_OF_GPU_MEMORY)  # kinds of failure for which there may be a lighter recipe
 KILLED = "killed by the system (signal 9)"  # what the kernel does when memory is full
 
@@ -91,7 +92,7 @@ def _gpu_memory(error: BaseException, work: Work) -> Failure | None:
     if type(error).__name__ != "OutOfMemoryError" and not GPU_IS_FULL.search(text):
         return None
     return Failure(f"{work.name} ran out of GPU memory{_gpu_numbers(text)}.",
-                   _lower(work, vllm_of(work.recipe)), OUT_OF_GPU_MEMORY)
+                   _lower(work, vllm_of(work.recipe)), OUT_OF_GPU_MEMORY if work.stage in LOWERED else "")
 
 
 GPU_IS_FULL = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|"
@@ -139,7 +140,7 @@ def _lower(work: Work, vllm: Vllm | None = None) -> str:
     if stage == "evaluate" and not work.way.resumes:
         return ("What helps: a precision of 8-bit or 4-bit, a smaller number for the longest answer, or nothing else "
                 f"that runs on this device; then {work.way.press}.")
-    if stage in ("merge_sft", "merge_grpo"):
+    if stage in MERGES:
         return (f"Merging holds the whole model in 32 bits in this machine's memory{_merged_size(recipe)}, and takes "
                 f"nothing of a GPU: end other programs, then {work.way.press}. {work.way.words}".strip())
     found = lighter(recipe, stage, vllm) if work.way.resumes else None
@@ -179,7 +180,7 @@ def _memory(error: BaseException, work: Work) -> Failure | None:
     size = (f" (it asked for {in_words(int(wanted[1]))} more)" if wanted else
             " and was ended by the system" if killed else "")
     return Failure(f"{work.name} ran out of memory on this machine{size}.", _lower(work),
-                   OUT_OF_MEMORY)
+                   OUT_OF_MEMORY if work.stage in LOWERED else "")
 
 
 def _cuda(error: BaseException, work: Work) -> Failure | None:
