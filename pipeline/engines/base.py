@@ -32,6 +32,10 @@ class Sample:
     seconds: float  # wall time of its batch divided by the batch's answers
 
 
+OnBatch = Callable[[Sequence[int], list[list[Sample]]], None]
+ShouldStop = Callable[[], bool]
+
+
 class Generator(Protocol):
     """A loaded model that answers prompts. Use as a context manager: memory is given back at the end.
 
@@ -57,13 +61,14 @@ class Generator(Protocol):
         self,
         prompts: Sequence[list[int]],
         sampling: Sampling,
-        on_batch: Callable[[int, list[list[Sample]]], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
+        on_batch: OnBatch | None = None,
+        should_stop: ShouldStop | None = None,
     ) -> list[list[Sample]]:
         """`samples` answers to each prompt (token ids, from `pipeline.dataset.chat.prompt_ids`).
 
-        `on_batch(first_index, answers)` is called as answers become final, `should_stop` between batches; a stopped
-        call returns what it has (a prefix of the prompts).
+        `on_batch(indices, answers)` is called as answers become final, with the indices of their prompts, in whatever
+        order they end; `should_stop` between batches. Gives the answers in the order of the prompts; a stopped call
+        gives those that were done.
         """
 
 

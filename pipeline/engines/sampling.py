@@ -1,7 +1,7 @@
 """A loaded model that answers prompts through transformers, anywhere. See `base.Generator`; vLLM: `vllm_sampling`."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,11 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from pipeline.engines.base import Sample, Sampling
+from pipeline.engines.base import OnBatch, Sample, Sampling, ShouldStop
 from pipeline.engines.loading import load_model, load_tokenizer, tune_threads
 from pipeline.peak_memory import PeakMemory
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
-
-OnBatch = Callable[[int, list[list[Sample]]], None]
-ShouldStop = Callable[[], bool]
 
 
 class TransformersGenerator:
@@ -67,7 +64,7 @@ class TransformersGenerator:
             batch = self._answer(prompts[first:first + sampling.batch_size], sampling)
             answers += batch
             if on_batch:
-                on_batch(first, batch)
+                on_batch(range(first, first + len(batch)), batch)
         return answers
 
     def _answer(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Sample]]:

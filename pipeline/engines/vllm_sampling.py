@@ -3,14 +3,14 @@
 import gc
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, GenerationConfig
 
-from pipeline.engines.base import Sample, Sampling
+from pipeline.engines.base import OnBatch, Sample, Sampling, ShouldStop
 from pipeline.engines.loading import load_tokenizer
 from pipeline.engines.vllm_start import graph_sizes
 from pipeline.errors import EngineError, StudioError
@@ -29,9 +29,6 @@ OWN_AT_ONCE = 1024  # the most that it decides for by itself, on the largest GPU
 FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
 
 logger = logging.getLogger(__name__)
-
-OnBatch = Callable[[int, list[list[Sample]]], None]
-ShouldStop = Callable[[], bool]
 
 
 class VllmGenerator:
@@ -150,7 +147,7 @@ class VllmGenerator:
         for first in range(0, len(prompts), width):
             part = prompts[first:first + width]
             done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
-                                on_batch and (lambda at, new, first=first: on_batch(first + at, new)))
+                                on_batch and (lambda at, new, first=first: on_batch([first + i for i in at], new)))
             answers += done
             if len(done) < len(part):
                 break
@@ -191,38 +188,37 @@ def vllm_answers(llm: Any, tokenizer: Any, prompts: Sequence[list[int]], setting
                  should_stop: ShouldStop | None = None, on_batch: OnBatch | None = None) -> list[list[Sample]]:
     """Answers of a `vllm.LLM` to prompts (token ids), in their order; fewer when it was told to stop.
 
-    vLLM's own `generate` returns when all is done; here its engine is stepped, so that finished answers are kept and
-    shown, and a stop is heard at once. Handed over are always the next ones in order.
+    vLLM's own `generate` returns when all is done; here its engine is stepped, so that answers are kept and shown as
+    they end, and a stop is heard at once.
     """
     ids = llm.enqueue([{"prompt_token_ids": list(p)} for p in prompts], settings, lora_request=lora, use_tqdm=False)
     index = {name.split("-")[0]: i for i, name in enumerate(ids)}  # vLLM adds a random ending to the id it answers with
-    engine, ready, answers = llm.llm_engine, {}, []  # type: ignore[var-annotated]
+    engine, ready, answers = llm.llm_engine, {}, {}  # type: ignore[var-annotated]
     flushed = CLOCK.seconds()
 
     def hand_over() -> None:
         nonlocal flushed
-        outputs = []
-        while (output := ready.pop(len(answers) + len(outputs), None)) is not None:
-            outputs.append(output)
+        if not ready:
+            return
         now = CLOCK.seconds()
-        seconds = (now - flushed) / max(1, sum(len(o.outputs) for o in outputs))
-        batch = [[_sample(tokenizer, completion, seconds) for completion in o.outputs] for o in outputs]
-        if batch:
-            flushed = now
-            answers.extend(batch)
-            if on_batch:
-                on_batch(len(answers) - len(batch), batch)
+        seconds = (now - flushed) / sum(len(o.outputs) for o in ready.values())
+        batch = {i: [_sample(tokenizer, completion, seconds) for completion in ready[i].outputs] for i in sorted(ready)}
+        flushed = now
+        ready.clear()
+        answers.update(batch)
+        if on_batch:
+            on_batch(list(batch), list(batch.values()))
 
     while engine.has_unfinished_requests():
         if should_stop and should_stop():
-            engine.abort_request([ids[i] for i in range(len(ids)) if i >= len(answers) and i not in ready],
-                                 internal=True)
+            open_ones = set(range(len(ids))) - answers.keys() - ready.keys()
+            engine.abort_request([ids[i] for i in sorted(open_ones)], internal=True)
             break
         ready |= {index[o.request_id.split("-")[0]]: o for o in engine.step() if o.finished}
         if len(ready) >= FLUSH_ANSWERS or CLOCK.seconds() - flushed >= FLUSH_SECONDS:
             hand_over()
     hand_over()
-    return answers
+    return [answers[i] for i in sorted(answers)]
 
 
 def _sample(tokenizer: Any, completion: Any, seconds: float) -> Sample:

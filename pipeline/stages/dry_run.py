@@ -13,7 +13,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,11 @@ def dry_run_with(run: Run, request: DryRunRequest, engine: Engine) -> DryReport:
     run.progress(0, len(rows), "questions", f"Loading {words} …")
     with RewardSet(run.recipe.rewards, scheme, chat.count) as rewards:
 
-        def on_batch(first: int, answers: list[list[Sample]]) -> None:
+        def on_batch(at: Sequence[int], answers: list[list[Sample]]) -> None:
             nonlocal scoring
-            for offset, written in enumerate(answers):
+            for index, written in zip(at, answers, strict=True):
                 started = time.monotonic()
-                groups.append(_group(rewards, rows[first + offset], written))
+                groups.append(_group(rewards, rows[index], written))
                 scoring += time.monotonic() - started
                 writing.extend(sample.seconds for sample in written)
                 run.writer.add_groups(run.stage, run.attempt, len(groups), groups[-1:])

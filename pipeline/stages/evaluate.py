@@ -12,6 +12,7 @@ The page shows one progress over all of them (`Run.part`).
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -232,9 +233,9 @@ class _Evaluation:
             top_k=self.request.top_k, samples=self.request.samples, batch_size=self.request.batch_size,
             seed=self.seed + indices[0])
 
-        def on_batch(first: int, answers: list[list[Sample]]) -> None:
+        def on_batch(at: Sequence[int], answers: list[list[Sample]]) -> None:
             if keep:
-                self._store(indices[first : first + len(answers)], answers)
+                self._store([indices[i] for i in at], answers)
 
         self._expect(method=generator.method, bytes=generator.weight_bytes)
         started = CLOCK.seconds()

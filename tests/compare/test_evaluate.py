@@ -59,7 +59,7 @@ class Fake:
             self.asked += batch
             text = "<reasoning>\nso\n</reasoning>\n<answer>{}</answer>"
             answers = [[Sample(text.format(p[0] + 1), 7, False, 0.1)] * sampling.samples for p in batch]
-            on_batch(first, answers)
+            on_batch(range(first, first + len(batch)), answers)
             given += answers
         return given
 

@@ -146,9 +146,9 @@ def test_a_stopped_generation_gives_a_prefix(make_run):
     seen = []
     with TrlEngine().generator(run, "tiny") as generator:
         answers = generator.generate(ids, Sampling(8, temperature=1.0, samples=2, batch_size=3),
-                                     on_batch=lambda first, batch: seen.append((first, len(batch))),
+                                     on_batch=lambda at, batch: seen.append((list(at), len(batch))),
                                      should_stop=lambda: bool(seen))
-    assert seen == [(0, 3)]
+    assert seen == [([0, 1, 2], 3)]
     assert [len(a) for a in answers] == [2, 2, 2]
     assert all(s.tokens <= 8 for a in answers for s in a)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import custom_code
 from pipeline.dataset.models import TINY_FOLDER
-from pipeline.engines.base import Sample, Sampling
+from pipeline.engines.base import OnBatch, Sample, Sampling
 from pipeline.errors import DatasetError, EngineError, RewardError, RunError
 from pipeline.recipe import GrpoStep, Recipe, RewardSpec, RewardsStep
 from pipeline.rewards.custom import TEMPLATE
@@ -58,7 +58,7 @@ class ListEngine:
         """Nothing to give back."""
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling,
-                 on_batch: Callable[[int, list[list[Sample]]], None] | None = None,
+                 on_batch: OnBatch | None = None,
                  should_stop: Callable[[], bool] | None = None) -> list[list[Sample]]:
         out = []
         for i in range(len(prompts)):
@@ -66,7 +66,7 @@ class ListEngine:
                        for k in range(sampling.samples)]
             out.append(answers)
             if on_batch:
-                on_batch(i, [answers])
+                on_batch([i], [answers])
         return out
 
 
