@@ -5,6 +5,8 @@ model card show the same numbers. A contestant is a model at a precision; two ar
 the same question.
 """
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -112,15 +114,31 @@ def _right(c: Contestant, metric: str) -> dict[int, bool]:
 
 def load(folder: RunFolder, benchmark: str | None = None, way: str = "") -> tuple[list[Row], list[dict[str, Any]]]:
     """The stored answers to a benchmark (the first one stored when None), and what was expected; only those that were
-    asked for in a way of `ways`, if one is given."""
+    asked for in a way of `ways`, if one is given. Of an evaluation that is not done, the questions before the first
+    that is still open."""
     reader = RunReader(folder)
     benchmark = benchmark or next(iter(benchmarks(folder)), None)
     expected = [e for e in reader.status().get("evaluations") or [] if e["benchmark"] == benchmark]
-    rows = reader.answers(benchmark)
+    rows = _before_open_ones(reader.answers(benchmark), expected)
     if way:
         asked_so = {text for text in {row["settings"] for row in rows} if way_of(settings_of(text)) == way}
         rows = [row for row in rows if row["settings"] in asked_so]
     return rows, expected
+
+
+def _before_open_ones(rows: list[Row], expected: Sequence[dict[str, Any]]) -> list[Row]:
+    """Without what is answered after a question that is not: short answers end first, and a model that was stopped
+    would be judged by these."""
+    present: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        present.setdefault((row["model"], row["settings"]), set()).add(row["question_index"])
+    open_at = {}
+    for entry in expected:
+        key = (entry["model"], entry["settings"])
+        done = present.get(key, set())
+        if len(done) < entry["questions"]:
+            open_at[key] = next(i for i in itertools.count() if i not in done)
+    return [row for row in rows if row["question_index"] < open_at.get((row["model"], row["settings"]), math.inf)]
 
 
 def ways(folder: RunFolder, benchmark: str) -> list[tuple[str, str]]:
@@ -163,8 +181,8 @@ def as_table(rows: Sequence[Row], expected: Sequence[dict[str, Any]] = ()) -> st
              "all tokens", "truncated", "s/answer"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for values in found.values():
-        count = f"{values['questions']} of {values['expected']}, stopped" if values["partial"] else values["questions"]
-        cells = [values["title"], count, *(rate_text(values[m]) for m in METRICS),
+        asked = f"{values['questions']} of {values['expected']}, stopped" if values["partial"] else values["questions"]
+        cells = [values["title"], asked, *(rate_text(values[m]) for m in METRICS),
                  percent(values["extractable"]["rate"]), f"{values['mean_tokens']:.0f}", f"{values['total_tokens']:,}",
                  percent(values["truncated"]["rate"]), f"{values['seconds_per_answer']:.3f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")

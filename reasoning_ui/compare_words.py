@@ -64,7 +64,8 @@ def words(found: Comparison, several: str = "") -> str:
         return notice(found.refusal, warn=True) + f"<div class='cmp'>{by_subject}</div>"
     partial = [v["title"] for v in found.summary.values() if v["partial"]]
     text = "" if not partial else notice(
-        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest.",
+        f"Not all questions are answered yet by {', '.join(partial)}: evaluate with the same settings for the rest. "
+        "Until then the questions before the first open one count, since short answers end first.",
         warn=True)
     if note := token_note(found.rows, found.expected):
         text += notice(note)

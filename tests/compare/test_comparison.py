@@ -113,6 +113,19 @@ def test_a_stopped_evaluation_is_marked_and_paired_on_what_both_answered(make_ru
     assert "GRPO was stopped after 6 of 10 questions" in exact.sentence
 
 
+def test_of_a_stopped_evaluation_the_questions_before_the_first_open_one_count(make_run, answer):
+    """Short answers end first, so the others that are there are no fair sample; of a whole evaluation all count."""
+    folder = make_run({"sft": [True] * 10, "grpo": [True] * 4}, expected=10)
+    writer = RunWriter(folder)
+    writer.add_answers(answer("grpo", index, True) for index in (5, 7, 8))
+    writer.close()
+    rows, expected = load(folder)
+    assert {row["question_index"] for row in rows if row["model"] == "grpo"} == {0, 1, 2, 3}
+    assert sum(row["model"] == "sft" for row in rows) == 10
+    values = summary(rows, expected)["grpo"]
+    assert values["partial"] and (values["questions"], values["expected"]) == (4, 10)
+
+
 def test_several_answers_a_question_keep_the_question_as_the_unit(make_run, answer):
     """4 answers to 20 questions; half of grpo's questions always right: pass@1 = 0.5, majority@4 = 0.5."""
     from pipeline.run_folder import RunWriter
