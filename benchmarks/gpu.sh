@@ -2,16 +2,18 @@
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
 #   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the steps, the limits and the memory table, `AIME=file` AIME's problems to one
-# seed of `learning`. Parts: all, unless some are named. The settings are those of docs/gpu-benchmarks.md.
+# seed of `learning`. Parts: all, unless some are named. `packing` takes the larger model
+# where there is one. What was found: docs/gpu-benchmarks.md.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
-PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$HERE/docs/results}; WORK=$(mktemp -d)
+PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$PWD/gpu-results}; WORK=$(mktemp -d)
 export PYTHONPATH="$HERE${PYTHONPATH:+:$PYTHONPATH}" DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 PYTHONUNBUFFERED=1
+mkdir -p "$OUT"
 MODEL=$(realpath "$MODEL") TRAIN=$(realpath "$TRAIN") TEST=$(realpath "$TEST") OUT=$(realpath "$OUT")
 [ -z "${LARGE:-}" ] || LARGE=$(realpath "$LARGE")
 [ -z "${AIME:-}" ] || AIME=$(realpath "$AIME")
 cd "$WORK" # Unsloth writes generated code into the working folder
-GPUS=$(nvidia-smi --list-gpus | wc -l)
+GPUS=$(nvidia-smi --list-gpus | wc -l); [ "$GPUS" -gt 1 ] || echo "One GPU: the parts several and curve are left out."
 wanted() { [ ${#parts[@]} -eq 0 ] || [[ " ${parts[*]} " == *" $1 "* ]]; }
 parts=("$@"); failed=0
 
@@ -96,7 +98,7 @@ if wanted packing; then # Unsloth's learning from answers in one row and in rows
 fi
 if wanted several && [ "$GPUS" -gt 1 ]; then # the same answers on each of two GPUs as on one
   for gpus in 1 2; do
-    $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --sft-rows 0 --steps 14 \
+    $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --sft-rows 0 --steps 14 --accumulation 4 \
       --questions -1 --vllm-share 0.2 --gpus $gpus --home "$WORK/gpus-$gpus" --out "$WORK/gpus-$gpus.json" || failed=1
   done
   $PYTHON -m benchmarks.several_gpus 1="$WORK/gpus-1.json" 2="$WORK/gpus-2.json" --out "$OUT/gpu-several.json" || failed=1

@@ -159,7 +159,11 @@ def benchmarks(folder: RunFolder) -> list[str]:
 def answered(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
     """As `load`. Raises RunError when the run has no answers."""
     rows, expected = load(folder, benchmark)
-    if not rows and (others := benchmarks(folder)):
+    others = benchmarks(folder)
+    if not rows and others and benchmark in (None, *others):
+        raise RunError(f"The evaluation of run {folder.id} is not far enough to compare: its first question is still "
+                       "open. Wait until it is done, or resume it.")
+    if not rows and others:
         raise RunError(f"Run {folder.id} has no answers to {benchmark!r}, only to {', '.join(others)}: choose one of "
                        f"these, or run `python -m pipeline evaluate {folder.id} --data {benchmark}`.")
     if not rows:

@@ -31,7 +31,7 @@ def proposal(home: StudioHome, run_id: str) -> Lighter | None:
     if now.state != "failed" or now.failure not in WANT_OF_MEMORY:
         return None
     recipe = folder.recipe()
-    return lighter(recipe, now.stage, vllm_of(recipe) if now.failure == OUT_OF_GPU_MEMORY else None)
+    return lighter(recipe, now.stage, vllm_of(recipe, now.stage), now.failure == OUT_OF_GPU_MEMORY)
 
 
 def try_again(home: StudioHome, run_id: str) -> tuple[str, Lighter]:
@@ -55,7 +55,7 @@ def continue_as(home: StudioHome, run_id: str, recipe: Recipe) -> str:
     last = complete_checkpoints(folder.checkpoints(stage))[-1:]
     parent = Parent(run=run_id, checkpoint=last[0].name if last else None)
     name = recipe.name.removesuffix(" (less memory)")[:80] + " (less memory)"
-    return jobs.start(home, recipe.model_copy(update={"parent": parent, "name": name}),
+    return jobs.start(home, recipe.model_copy(update={"parent": parent, "name": name}), home.about(run_id)["kind"],
                       fill=lambda half: _fill(folder, half))
 
 

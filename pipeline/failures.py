@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pipeline.disk import in_words
 from pipeline.errors import StudioError
 from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
-from pipeline.lighter import Vllm, lighter, vllm_of
+from pipeline.lighter import lighter, vllm_of
 from pipeline.model_facts import local_folder, read_facts
 from pipeline.recipe import Recipe
 from pipeline.resuming import Way
 
 OUT_OF_MEMORY, OUT_OF_GPU_MEMORY = "memory", "GPU memory"
-LOWERED, MERGES = ("sft", "grpo", "evaluate"), ("merge_sft", "merge_grpo")  # stages that settings make smaller, and not
-WANT_OF_MEMORY = (OUT_OF_MEMORY, OUT_OF_GPU_MEMORY)  # kinds of failure for which there may be a lighter recipe
+MERGES = ("merge_sft", "merge_grpo")
+LIGHTER_STAGES = ("sft", "grpo", "evaluate")  # for which there may be a lighter recipe
+WANT_OF_MEMORY = (OUT_OF_MEMORY, OUT_OF_GPU_MEMORY)  # kinds of failure
 KILLED = "killed by the system (signal 9)"  # what the kernel does when memory is full
 
 
@@ -89,26 +90,39 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _gpu_memory(error: BaseException, work: Work) -> Failure | None:
     text = str(error)
+    if (failure := _taken_at_start(text, work)) is not None:
+        return failure
     if type(error).__name__ != "OutOfMemoryError" and not GPU_IS_FULL.search(text):
         return None
-    return Failure(f"{work.name} ran out of GPU memory{_gpu_numbers(text)}.",
-                   _lower(work, vllm_of(work.recipe)), OUT_OF_GPU_MEMORY if work.stage in LOWERED else "")
+    reason = f"{work.name} ran out of GPU memory{_gpu_numbers(text)}."
+    if work.stage in MERGES:
+        return Failure(reason, f"Merging looks at what it made on the GPU: end other programs there, then "
+                               f"{work.way.press}. {work.way.words}".strip())
+    return Failure(reason, _lower(work, of_gpu=True), OUT_OF_GPU_MEMORY if work.stage in LIGHTER_STAGES else "")
 
 
-GPU_IS_FULL = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED|"
-                         r"free memory on device.*less than desired", re.I)
+GPU_IS_FULL = re.compile(r"(CUDA|NCCL)[^\n]{0,60}out of memory|CUBLAS_STATUS_ALLOC_FAILED|Error out of memory at line",
+                         re.I)
+
+
+def _taken_at_start(text: str, work: Work) -> Failure | None:
+    """vLLM refuses to start where less of the GPU is free than its share."""
+    found = re.search(r"free memory on device[^(]*\(([\d.]+)/([\d.]+) GiB\).*?less than desired[^(]*\([\d.]+, "
+                      r"([\d.]+) GiB\)", text, re.I)
+    if found is None:
+        return None
+    free, total, wanted = map(float, found.groups())
+    fits = int(90 * free / total)
+    smaller = f" Or duplicate the run with a vLLM share of {fits}%." if fits >= 5 and work.stage == "grpo" else ""
+    return Failure(f"{work.name}: too little of the GPU was free for vLLM: {free:g} of {total:g} GiB, and its share is "
+                   f"{wanted:g} GiB.", f"Another program holds the rest: {work.way.press} when it has ended.{smaller}")
 
 
 def _gpu_numbers(text: str) -> str:
-    """What was asked for, what was free and what there is, as far as torch or vLLM says it."""
+    """What was asked for, what was free and what there is, as far as torch says it."""
     size = r"([\d.]+ [KMG]iB)"
     wanted = re.search(f"Tried to allocate {size}", text)
     there = re.search(f"total capacity of {size} of which {size} is free", text)
-    at_start = re.search(r"free memory on device[^(]*\(([\d.]+)/([\d.]+) GiB\).*?less than desired[^(]*\([\d.]+, "
-                         r"([\d.]+) GiB\)", text, re.I)
-    if at_start:
-        free, total, share = at_start.groups()
-        return f" (vLLM's share is {share} GiB, and {free} of {total} GiB were free when it started)"
     if not wanted:
         return ""
     more = f", of {there[1]} in all {there[2]} were free" if there else ""
@@ -121,29 +135,35 @@ def _no_cache(error: BaseException, work: Work) -> Failure | None:
     if "No available memory for the cache blocks" not in str(error) and not short:
         return None
     share = work.recipe.model.gpu_memory_share
-    larger = round(min(0.95, max(share * 1.5, share + 0.05)), 2)
     numbers = f" (one of {short[1]} tokens needs {short[2]} GiB, and {short[3]} GiB are left)" if short else ""
     shorter = f", or a sequence length below {work.recipe.model.max_length}" if short else ""
-    return Failure(f"{work.name}: vLLM found no room for the answers being sampled in its share of "
-                   f"the GPU, {share:.0%}{numbers}.",
+    if work.stage == "grpo":
+        told, larger = f", {share:.0%}", round(min(0.95, max(share * 1.5, share + 0.05)), 2)
+        other = f"duplicate the run with a vLLM share of {larger:.0%}{shorter}."
+    else:  # it takes as much as it needs, and what is free
+        told, other = "", f"this model needs a smaller precision to be asked here, or a larger GPU{shorter}."
+    return Failure(f"{work.name}: vLLM found no room for the answers being sampled in its share of the GPU{told}"
+                   f"{numbers}.",
                    f"If another program took memory of this GPU meanwhile, {work.way.press} when it has ended. If "
-                   f"nothing else uses the GPU, duplicate the run with a vLLM share of {larger:.0%}{shorter}.")
+                   f"nothing else uses the GPU, {other}")
 
 
 NO_ROOM_FOR_ONE = re.compile(r"max seq len \((\d+)\),? \(?([\d.]+) GiB KV\s+cache is needed, which is larger than the "
                              r"available KV\s+cache memory \(([\d.]+) GiB\)")
 
 
-def _lower(work: Work, vllm: Vllm | None = None) -> str:
-    """What to try: the proposal that one click starts, and what else helps. `vllm`: what holds a part of the memory."""
+def _lower(work: Work, of_gpu: bool = False) -> str:
+    """What to try where the GPU's memory, or the machine's, ran out: the proposal that one click starts, and what else
+    helps."""
     recipe, stage = work.recipe, work.stage
     if stage == "evaluate" and not work.way.resumes:
         return ("What helps: a precision of 8-bit or 4-bit, a smaller number for the longest answer, or nothing else "
                 f"that runs on this device; then {work.way.press}.")
     if stage in MERGES:
-        return (f"Merging holds the whole model in 32 bits in this machine's memory{_merged_size(recipe)}, and takes "
-                f"nothing of a GPU: end other programs, then {work.way.press}. {work.way.words}".strip())
-    found = lighter(recipe, stage, vllm) if work.way.resumes else None
+        return (f"Merging holds up to two copies of the model in 32 bits in this machine's memory"
+                f"{_merged_size(recipe)}, which no setting makes smaller: end other programs, then {work.way.press}. "
+                f"{work.way.words}".strip())
+    found = lighter(recipe, stage, vllm_of(recipe, stage), of_gpu) if work.way.resumes else None
     first = ""
     if found is not None:
         first = ("«Try again with less memory» on the Runs tab goes on from the last checkpoint with "
@@ -161,14 +181,14 @@ def _lower(work: Work, vllm: Vllm | None = None) -> str:
 
 
 def _merged_size(recipe: Recipe) -> str:
-    """How much that is, where the model can be looked at without asking the Hub."""
+    """How much the two copies are, where the model can be looked at without asking the Hub."""
     try:
         if local_folder(recipe.model.source, recipe.model.revision) is None:
             return ""
-        size = 4 * read_facts(recipe.model.source, recipe.model.revision).parameters
+        size = 2 * 4 * read_facts(recipe.model.source, recipe.model.revision).parameters
     except (StudioError, OSError, ValueError):
         return ""
-    return f", {in_words(size)}"
+    return f", {in_words(size)} together"
 
 
 def _memory(error: BaseException, work: Work) -> Failure | None:
@@ -180,7 +200,7 @@ def _memory(error: BaseException, work: Work) -> Failure | None:
     size = (f" (it asked for {in_words(int(wanted[1]))} more)" if wanted else
             " and was ended by the system" if killed else "")
     return Failure(f"{work.name} ran out of memory on this machine{size}.", _lower(work),
-                   OUT_OF_MEMORY if work.stage in LOWERED else "")
+                   OUT_OF_MEMORY if work.stage in LIGHTER_STAGES else "")
 
 
 def _cuda(error: BaseException, work: Work) -> Failure | None:

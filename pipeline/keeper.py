@@ -8,6 +8,7 @@ change of parent.
 libraries start cannot be given it.
 """
 
+import contextlib
 import os
 import signal
 import statistics
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 from pipeline import devices, locks, machines, run_queue
+from pipeline.errors import RunError
 from pipeline.resuming import way_on
 from pipeline.run_folder import RunFolder, RunReader
 from pipeline.studio_home import StudioHome
@@ -23,6 +25,7 @@ from pipeline.studio_home import StudioHome
 POLL_SECONDS = 0.25
 GRACE_STEPS = 3
 SHORTEST_GRACE_SECONDS, LONGEST_GRACE_SECONDS = 30.0, 1800.0
+DYING_SECONDS = 600.0  # a killed process gives back its memory before its locks
 LEAVE_SECONDS = 20.0  # from the end of the work to that of the process: a library may hang while Python ends
 
 
@@ -65,23 +68,28 @@ def watch(home: StudioHome, folder: RunFolder, worker: int, mark: str) -> None:
             looked = now
             if deadline is None and _stop_asked(home, folder):
                 deadline = now + grace_seconds(folder)
-        if locks.holder(folder.lock) != worker:
+        if _work_is_over(folder, worker):
             over = over or now
             if now - over > leave_seconds:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
                 break
         elif deadline is not None and now > deadline:
             end_processes(mark, worker)
             run_queue.record_end(folder, "stopped", "It did not stop in time and was ended. "
                                  + way_on(folder).words)
             break
+        else:
+            over = None
         time.sleep(POLL_SECONDS)
     end_processes(mark, worker)
-    machines.withdraw(folder)
+    if not locks.is_held(folder.lock):  # otherwise the run goes on already, on other devices
+        machines.withdraw(folder)
     wait_until_left(home, worker)
     run_queue.advance(home)
 
 
-def wait_until_left(home: StudioHome, worker: int, seconds: float = LEAVE_SECONDS) -> bool:
+def wait_until_left(home: StudioHome, worker: int, seconds: float = DYING_SECONDS) -> bool:
     """Wait until a process that ended holds no device any more; whether it came to that in so many seconds.
 
     The system gives a process's children another parent before the last of its threads has given back its memory and
@@ -93,6 +101,18 @@ def wait_until_left(home: StudioHome, worker: int, seconds: float = LEAVE_SECOND
             return False
         time.sleep(0.02)
     return True
+
+
+def _work_is_over(folder: RunFolder, worker: int) -> bool:
+    """Whether a worker gave its run back and said how it ended. A lock that cannot be looked at just now is no sign."""
+    holder = locks.holder(folder.lock)
+    if holder is not None:
+        return holder != worker
+    try:
+        status = RunReader(folder).status()
+    except RunError:
+        return False
+    return "running" not in (status.get("state"), (status.get("job") or {}).get("state"))
 
 
 def _stop_asked(home: StudioHome, folder: RunFolder) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.errors import RecipeError, StudioError
+from pipeline.errors import RecipeError
 from pipeline.hardware import detect, usable
 from pipeline.memory import choose_engine, vllm_share
 from pipeline.model_facts import local_folder, read_facts
@@ -35,26 +35,29 @@ class Vllm(NamedTuple):
     can_sleep: bool = False
 
 
-def vllm_of(recipe: Recipe) -> Vllm | None:
-    """The vLLM that holds a part of this machine's GPU while a recipe runs; None where none does."""
-    hardware = usable(detect())
-    if not hardware.gpus or not recipe.model.fast_inference:
+def vllm_of(recipe: Recipe, stage: str) -> Vllm | None:
+    """The vLLM that holds a part of this machine's GPU in a stage; None where none does. Never raises, since it is
+    asked while an error is told."""
+    if stage not in ("grpo", "evaluate") or not recipe.model.fast_inference:
         return None
     try:
+        hardware = usable(detect())
+        if not hardware.gpus:
+            return None
         if local_folder(recipe.model.source, recipe.model.revision) is None:  # the Hub is not asked for this
             return Vllm()
         facts = read_facts(recipe.model.source, recipe.model.revision)
-    except (StudioError, OSError, ValueError):
+        choice = choose_engine(recipe, facts, hardware)
+        return Vllm(vllm_share(recipe, facts, hardware), choice.engine == "trl") if choice.vllm else None
+    except Exception:  # what cannot be looked at changes nothing
         return Vllm()
-    choice = choose_engine(recipe, facts, hardware)
-    return Vllm(vllm_share(recipe, facts, hardware), choice.engine == "trl") if choice.vllm else None
 
 
-def lighter(recipe: Recipe, stage: str, vllm: Vllm | None = None) -> Lighter | None:
-    """The proposal for a stage that ran out of memory; None when nothing is left to lower. `vllm`: what holds a part of
-    the memory that ran out."""
+def lighter(recipe: Recipe, stage: str, vllm: Vllm | None = None, of_gpu: bool = True) -> Lighter | None:
+    """The proposal for a stage that ran out of memory, of the GPU or of the machine; None when nothing is left to
+    lower. `vllm`: what samples."""
     values = recipe.model_dump(mode="json")
-    free = [_apply(values, change) for change in _without_loss(recipe, stage, vllm)]
+    free = [_apply(values, change) for change in _without_loss(recipe, stage, vllm, of_gpu)]
     costly = [] if free else [_apply(values, change) for change in _shorter(recipe, stage)][:1]
     if not free and not costly:
         return None
@@ -74,7 +77,7 @@ def _apply(values: dict[str, Any], change: Change) -> str:
     return words
 
 
-def _without_loss(recipe: Recipe, stage: str, vllm: Vllm | None) -> Iterator[Change]:
+def _without_loss(recipe: Recipe, stage: str, vllm: Vllm | None, of_gpu: bool) -> Iterator[Change]:
     if stage in ("sft", "grpo"):
         step, title = getattr(recipe, stage), stage.upper()
         if step.batch_size > 1 and step.batch_size % 2 == 0:
@@ -85,12 +88,13 @@ def _without_loss(recipe: Recipe, stage: str, vllm: Vllm | None) -> Iterator[Cha
             yield ("gradient checkpointing switched on (the same learning, about a third slower)",
                    {("lora", "gradient_checkpointing"): True})
     elif stage == "evaluate" and vllm:  # it answers as many at once as it has room for, whatever the batch size
-        yield "answers without vLLM, in batches (slower)", {("model", "fast_inference"): False}
+        if of_gpu and recipe.model.precision != "fp8":  # which only vLLM has
+            yield "answers in batches without vLLM (slower, less GPU memory)", {("model", "fast_inference"): False}
     elif stage == "evaluate" and recipe.evaluate.batch_size > 1:
         half = recipe.evaluate.batch_size // 2
         yield (f"the batch size of the comparison from {recipe.evaluate.batch_size} to {half}",
                {("evaluate", "batch_size"): half})
-    if stage == "grpo" and vllm:
+    if stage == "grpo" and vllm and of_gpu:
         share = recipe.model.gpu_memory_share
         lower = max(round(share - SHARE_STEP, 2), SMALLEST_SHARE, vllm.least_share)
         if lower < share:

@@ -39,7 +39,7 @@ CONSTANTS = {
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
-VLLM_SCORES_BYTES = 16  # of an answer and vocabulary entry while vLLM samples: 32 bits, sorted, and their probabilities
+VLLM_SCORES_BYTES = 16  # of an answer and vocabulary entry while vLLM samples: 32 bits, and copies of them
 
 
 class Bar(NamedTuple):
@@ -148,21 +148,22 @@ def vllm_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, at_once: i
 
     Above 1 where the GPU is too small. With less than LEAST_AT_ONCE answers vLLM may not start.
     """
-    cache = at_once * recipe.model.max_length * kv_bytes_per_token(facts, hardware) / GIB
-    gib = _vllm_beside_cache_gib(facts, recipe.model.precision, hardware) + cache
+    gib = vllm_gib(at_once, recipe.model.max_length, facts, recipe.model.precision, hardware)
     return max(0.05, math.ceil(100 * gib / max(hardware.device_memory_gib, 1e-3)) / 100)
 
 
-def vllm_holds(gib: float, length: int, facts: ModelFacts, precision: str, hardware: Hardware) -> int:
-    """How many answers, each of `length` tokens with its prompt, a vLLM that was given so many GiB holds at once."""
-    left = gib - _vllm_beside_cache_gib(facts, precision, hardware)
-    return max(0, int(left / _vllm_answer_gib(length, facts, hardware)))
-
-
 def vllm_gib(answers: int, length: int, facts: ModelFacts, precision: str, hardware: Hardware) -> float:
-    """GiB with which vLLM holds so many answers at once, each of `length` tokens with its prompt."""
-    beside = _vllm_beside_cache_gib(facts, precision, hardware)
-    return beside + answers * _vllm_answer_gib(length, facts, hardware)
+    """GiB with which vLLM holds so many answers at once, each of `length` tokens with its prompt: beside these its
+    weights and one layer's activations in 16 bit."""
+    per_token = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
+    each = length * kv_bytes_per_token(facts, hardware) + VLLM_SCORES_BYTES * facts.vocabulary
+    return weights_gib(facts, precision, hardware) + (2 * VLLM_TOKENS * per_token + answers * each) / GIB
+
+
+def vllm_holds(gib: float, length: int, facts: ModelFacts, precision: str, hardware: Hardware) -> int:
+    """How many such answers a vLLM that was given so many GiB holds at once."""
+    none, one = (vllm_gib(answers, length, facts, precision, hardware) for answers in (0, 1))
+    return max(0, int((gib - none) / (one - none)))
 
 
 def with_values(recipe: Recipe, values: Mapping[tuple[str, str], Any]) -> Recipe | None:
@@ -258,16 +259,6 @@ def _scores(recipe: Recipe, facts: ModelFacts, tokens: int, hardware: Hardware, 
     if _unsloth(recipe, hardware):
         gib = min(gib, CONSTANTS["unsloth_scores_gib"])
     return Bar("Token scores", gib, f"a score for every word piece at {of}")
-
-
-def _vllm_beside_cache_gib(facts: ModelFacts, precision: str, hardware: Hardware) -> float:
-    """What vLLM needs before it holds an answer: its weights, and one layer's activations in 16 bit."""
-    per_token = CONSTANTS["layer_hidden"] * facts.hidden + CONSTANTS["layer_intermediate"] * facts.intermediate
-    return weights_gib(facts, precision, hardware) + 2 * VLLM_TOKENS * per_token / GIB
-
-
-def _vllm_answer_gib(length: int, facts: ModelFacts, hardware: Hardware) -> float:
-    return (length * kv_bytes_per_token(facts, hardware) + VLLM_SCORES_BYTES * facts.vocabulary) / GIB
 
 
 def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[list[Bar], list[Bar]]:

@@ -111,9 +111,12 @@ def check_merge(base: str | Path, adapter: Path, merged: Path, prompts: Sequence
 
     where = "cuda" if torch.cuda.is_available() else "cpu"
     one = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    one = PeftModel.from_pretrained(one, adapter).eval().to(where)
-    two = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval().to(where)
-    numbers = _compare(one, two, prompts[:CHECKED_PROMPTS])
+    one = PeftModel.from_pretrained(one, adapter).eval()
+    two = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
+    try:
+        numbers = _compare(one.to(where), two.to(where), prompts[:CHECKED_PROMPTS])
+    except torch.OutOfMemoryError:  # the GPU has no room for two models in 32 bits
+        numbers = _compare(one.to("cpu"), two.to("cpu"), prompts[:CHECKED_PROMPTS])
     return judged(numbers, answers)
 
 

@@ -62,7 +62,7 @@ STARTS = {
     "The demo's settings": Start(
         lambda: demo_recipe(1), "The bundled tiny model and problems made on this machine: a few minutes on a "
         "processor. The learning rates are far above what a larger model bears."),
-    "GSM8K with a small model (one GPU, about 12 minutes)": Start(
+    "GSM8K with a small model (one GPU, about 13 minutes)": Start(
         gsm8k_recipe, "SmolLM2-135M-Instruct and GSM8K's school mathematics, both fetched from the Hub; timed on an "
         "H200 that trained three such runs at once. What to expect: the model learns the tags and to answer briefly, "
         "and of the short problems that it practises on it gets up to twice as many right as at first. Of a hundred "

@@ -23,7 +23,7 @@ class ModelStep(Step):
     max_length: int = Field(1024, title="Sequence length (tokens)", ge=64, le=131072,
         description="Longest prompt plus answer. Longer needs more memory.")
     engine: Literal["auto", "trl", "unsloth"] = Field("auto", title="Engine", json_schema_extra=ADVANCED,
-        description="auto takes Unsloth on one NVIDIA GPU if installed; otherwise, and for models up to 200M, TRL.")
+        description="auto takes Unsloth on one NVIDIA GPU if installed; TRL otherwise, and for small models in 16 bit.")
     gpus: int = Field(1, title="GPUs", ge=1, le=64, json_schema_extra=ADVANCED,
         description="How many GPUs train together. More than one uses the TRL engine.")
     machines: int = Field(1, title="Machines", ge=1, le=64, json_schema_extra=ADVANCED,

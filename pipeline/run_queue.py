@@ -101,7 +101,7 @@ def _start_row(home: StudioHome, row: dict[str, Any], started: list[str]) -> boo
     if len(free) > needed:
         free = devices.emptiest_first(free, hardware.detect())
     try:
-        launch(home, folder, row, free[:needed])
+        launch(home, folder, row, [name for name in devices.all_devices() if name in free[:needed]])
     except (RunError, OSError) as error:
         home.write("DELETE FROM queue WHERE id = ?", (row["id"],))
         record_end(folder, "failed", f"The worker could not be started: {error}", "The log says more.")

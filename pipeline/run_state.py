@@ -35,7 +35,7 @@ class RunState:
     message: str = ""
     reason: str = ""
     remedy: str = ""
-    failure: str = ""  # of WANT_OF_MEMORY, where `continuing.try_again` has a proposal
+    failure: str = ""  # of WANT_OF_MEMORY, where `continuing.try_again` may have a proposal
     alive: bool = False
     attempt: int = 1
     kind: str = "train"  # the job that is meant: train, evaluate, dry_run, ask

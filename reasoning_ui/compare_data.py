@@ -69,7 +69,10 @@ def load(folder: RunFolder, benchmark: str | None, way: str = "") -> Comparison 
         if key in _cache and _cache[key].version == now:
             _cache.move_to_end(key)
             return _cache[key]
-        _cache[key] = found = _read(folder, benchmark, now, way)
+        found = _read(folder, benchmark, now, way)
+        if not found.rows:  # the first question of every model is still open
+            return None
+        _cache[key] = found
         while len(_cache) > KEPT:
             _cache.popitem(last=False)
     return found

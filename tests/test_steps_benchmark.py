@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,15 @@ def test_pairs_of_several_files_are_put_together_and_engines_that_took_no_turns_
         {"step_seconds": seconds, "tokens_per_second": 1 / seconds} for seconds in (base, 1.1 * base)]}}}
         for base in (2.0, 4.0))
     assert raw_ratios.of_engines([first, second])["step_seconds"]["ratio"] == pytest.approx(0.5)
+
+
+def test_the_rounds_of_several_sittings_are_put_together_where_both_sides_had_them() -> None:
+    """2/4 and 3/6 are both one half; the third round of ours has no other side."""
+    def file(ours: list[float], plain: list[float]) -> dict[str, Any]:
+        sides = {"ours": ours, "plain": plain}
+        return {"sides": {name: {"rounds": [{"step_seconds": s, "tokens_per_second": 1 / s} for s in seconds]}
+                          for name, seconds in sides.items()}}
+
+    found = raw_ratios.of_rounds([file([2, 9], [4]), file([3], [6])])
+    assert found["step_seconds"]["ratio"] == pytest.approx(0.5) and found["step_seconds"]["pairs"] == 2
+    assert found["tokens_per_second"]["ratio"] == pytest.approx(2)

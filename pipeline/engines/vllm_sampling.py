@@ -14,9 +14,9 @@ from pipeline.engines.base import OnBatch, Sample, Sampling, ShouldStop
 from pipeline.engines.loading import load_tokenizer
 from pipeline.engines.vllm_start import graph_sizes
 from pipeline.errors import EngineError, StudioError
-from pipeline.hardware import Hardware, detect
-from pipeline.memory import LEAST_AT_ONCE, vllm_gib, vllm_holds
-from pipeline.model_facts import read_facts
+from pipeline.hardware import Gpu, Hardware, detect
+from pipeline.memory import CONSTANTS, LEAST_AT_ONCE, vllm_gib, vllm_holds
+from pipeline.model_facts import ModelFacts, read_facts
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
@@ -25,7 +25,7 @@ EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
 USABLE = 0.85  # of what is free, when other processes hold the rest
 HANDED_OVER = 8192  # answers handed to vLLM together: far more than it samples at a time
 MOST_AT_ONCE = 2048  # that it samples at a time at our wish
-OWN_AT_ONCE = 1024  # the most that it decides for by itself, on the largest GPUs; 256 on others
+LARGE_GPU_GIB = 70.0  # from here on vLLM samples 1,024 at a time by itself, except on an A100; 256 otherwise
 FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,7 @@ class VllmGenerator:
         """`length` and `answers`: see `base.Engine.generator`. `log`: where this process's output goes; vLLM's own
         process tells only there why it failed."""
         self._source, self._step, self._adapter, self._rank, self._log = model, step, adapter, rank, log
-        self._length, self._longest = max(length, step.max_length), length
-        self._answers, self._precision = answers, precision
+        self._length, self._answers, self._precision = length or step.max_length, answers, precision
         self._quantization = VLLM_PRECISION[precision]
         self.method = {None: "16-bit", "fp8": "fp8 (vLLM online)", "bitsandbytes": "bitsandbytes nf4 (vLLM)"}[
             self._quantization]
@@ -49,7 +48,7 @@ class VllmGenerator:
 
     def __enter__(self) -> "VllmGenerator":
         self.tokenizer = load_tokenizer(self._source, self._step)
-        seen = self._log.stat().st_size if self._log and self._log.exists() else 0
+        seen = self._logged()
         try:
             self.llm = self._load()
         except RuntimeError:  # its own process says why in the log only: mostly that another took memory meanwhile
@@ -69,7 +68,7 @@ class VllmGenerator:
 
         options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
         share, at_once = self._room(detect())  # asked through NVML: CUDA is not started in this process
-        if at_once:
+        if at_once is not None:
             graphs = {"cudagraph_capture_sizes": graph_sizes(at_once, MOST_AT_ONCE)}
             options |= {"max_num_seqs": at_once, "compilation_config": graphs}
         return vllm.LLM(
@@ -80,15 +79,25 @@ class VllmGenerator:
 
     def _room(self, hardware: Hardware) -> tuple[float, int | None]:
         """The share of the GPU to ask for, and how many answers to sample at a time in it (None: vLLM decides)."""
-        gpu, step = hardware.gpus[0], self._step
+        share = self._step.gpu_memory_share
+        if not hardware.gpus:  # NVML may not be asked here
+            return max(share, EVALUATION_SHARE), None
+        gpu, facts = hardware.gpus[0], self._facts()
+        if facts is None:
+            return evaluation_share(share, gpu.free_gib, gpu.memory_gib), None
+        how, graphs = (self._length, facts, self._precision, hardware), CONSTANTS["vllm_graphs_gib"]
+        wanted = vllm_gib(min(max(self._answers, LEAST_AT_ONCE), MOST_AT_ONCE), *how) + graphs
+        share = evaluation_share(max(share, wanted / gpu.memory_gib), gpu.free_gib, gpu.memory_gib)
+        held = vllm_holds(share * gpu.memory_gib - graphs, *how)
+        return share, sampled_at_once(self._answers, held, own_at_once(gpu))
+
+    def _facts(self) -> ModelFacts | None:
+        """The model's shape; None where it cannot be read, or not all of it."""
         try:
-            facts = read_facts(str(self._source), step.revision)
-        except StudioError:  # its shape cannot be read
-            return evaluation_share(step.gpu_memory_share, gpu.free_gib, gpu.memory_gib), None
-        how = (self._longest or self._length, facts, self._precision, hardware)
-        wanted = vllm_gib(min(max(self._answers, LEAST_AT_ONCE), MOST_AT_ONCE), *how) / gpu.memory_gib
-        share = evaluation_share(max(step.gpu_memory_share, wanted), gpu.free_gib, gpu.memory_gib)
-        return share, answers_at_once(self._answers, vllm_holds(share * gpu.memory_gib, *how))
+            facts = read_facts(str(self._source), self._step.revision)
+        except StudioError:
+            return None
+        return facts if facts.layers and facts.kv_heads and facts.head_dim and facts.vocabulary else None
 
     def change_model(self, model: str | Path, adapter: Path | None, precision: str) -> bool:
         """See `base.Generator.change_model`: vLLM reads the other weights into the ones it has. Before, some of those
@@ -138,20 +147,29 @@ class VllmGenerator:
                  should_stop: ShouldStop | None = None) -> list[list[Sample]]:
         """See `base.Generator.generate`: answers are handed over as they are done, and stopping takes a moment."""
         from vllm import SamplingParams
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         settings = SamplingParams(n=sampling.samples, temperature=sampling.temperature, top_p=sampling.top_p,
                                   top_k=sampling.top_k, max_tokens=sampling.max_completion_tokens, seed=sampling.seed,
                                   detokenize=False)  # the text is made of the whole answer below
         answers: list[list[Sample]] = []
-        width = max(1, HANDED_OVER // sampling.samples)
+        width, seen = max(1, HANDED_OVER // sampling.samples), self._logged()
         for first in range(0, len(prompts), width):
             part = prompts[first:first + width]
-            done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
-                                on_batch and (lambda at, new, first=first: on_batch([first + i for i in at], new)))
+            try:
+                done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
+                                    on_batch and (lambda at, new, first=first: on_batch([first + i for i in at], new)))
+            except EngineDeadError as error:
+                cause = told_cause(self._log, seen) or str(error).splitlines()[0]
+                raise EngineError(f"vLLM ended while it answered: {cause[:400]} The log has more.") from error
             answers += done
             if len(done) < len(part):
                 break
         return answers
+
+    def _logged(self) -> int:
+        """How many bytes the log has."""
+        return self._log.stat().st_size if self._log and self._log.exists() else 0
 
     def _lora(self) -> Any:
         if self._adapter is None:
@@ -232,14 +250,20 @@ def evaluation_share(wanted: float, free_gib: float, total_gib: float) -> float:
     return max(0.01, min(max(wanted, EVALUATION_SHARE), USABLE * free_gib / total_gib))
 
 
-def answers_at_once(answers: int, held: int) -> int | None:
-    """How many of so many answers vLLM is told to sample at a time where memory holds `held`; None leaves it to vLLM.
+def sampled_at_once(answers: int, held: int, own: int) -> int | None:
+    """How many of so many answers vLLM is told to sample at a time where memory holds `held`; None leaves it to vLLM,
+    which takes `own`.
 
-    All of them where that can be: every further round lasts as long as its longest answer. Fewer than vLLM decides for
-    by itself only where there are no more; then it records fewer CUDA graphs while it starts.
+    All of them where that can be: every further round lasts as long as its longest answer. Fewer than `own` only where
+    there are no more; then it records fewer CUDA graphs while it starts.
     """
     most = min(answers, held, MOST_AT_ONCE)
-    return most if 0 < most == answers or most >= OWN_AT_ONCE else None
+    return most if 0 < most == answers or most >= own else None
+
+
+def own_at_once(gpu: Gpu) -> int:
+    """How many answers vLLM 0.26 samples at a time by itself (`EngineArgs.get_batch_defaults`)."""
+    return 1024 if gpu.memory_gib >= LARGE_GPU_GIB and "a100" not in gpu.name.lower() else 256
 
 
 def vllm_rank(rank: int) -> int:

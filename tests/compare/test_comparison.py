@@ -126,6 +126,21 @@ def test_of_a_stopped_evaluation_the_questions_before_the_first_open_one_count(m
     assert values["partial"] and (values["questions"], values["expected"]) == (4, 10)
 
 
+def test_while_the_first_question_is_open_nothing_is_compared_and_it_is_told(make_run, answer):
+    from reasoning_ui import compare_data
+
+    folder = make_run({"grpo": []}, expected=10)
+    writer = RunWriter(folder)
+    writer.add_answers(answer("grpo", index, True) for index in range(1, 10))
+    writer.close()
+    assert load(folder)[0] == [] and compare_data.load(folder, "test") is None
+    for benchmark in (None, "test"):
+        with pytest.raises(RunError, match="not far enough to compare: its first question is still open"):
+            answered(folder, benchmark)
+    with pytest.raises(RunError, match="no answers to 'other', only to test"):
+        answered(folder, "other")
+
+
 def test_several_answers_a_question_keep_the_question_as_the_unit(make_run, answer):
     """4 answers to 20 questions; half of grpo's questions always right: pass@1 = 0.5, majority@4 = 0.5."""
     from pipeline.run_folder import RunWriter

@@ -109,6 +109,8 @@ def test_a_model_whose_answers_are_all_there_is_not_loaded(tmp_path, benchmarks,
     engine = Lengths()
     records = evaluate(tmp_path, benchmarks, engine=engine)
     assert loads == [model_folder("tiny")] and engine.lengths == [tokens(LONG)] and engine.answers == [1]
+    evaluate(tmp_path / "twice", benchmarks, engine=(twice := Lengths()), samples=2, temperature=1.0)
+    assert twice.answers == [6]
     assert {fact["benchmark"]: fact["generated"] for fact in records.status()["evaluations"]} == dict(
         zip(benchmarks, (3, 1), strict=True))
     row = records.stages()[0]

@@ -87,6 +87,8 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
     short = explain(EngineError(f"vLLM cannot load 'models/sft': {one}"), Recipe(), "grpo")
     assert "50% (one of 32768 tokens needs 3.5 GiB, and 1.21 GiB are left)" in short.reason and short.kind == ""
     assert "a vLLM share of 75%, or a sequence length below 1024" in short.remedy
+    asked = explain(ValueError(words), Recipe(model=ModelStep(gpu_memory_share=0.1)), "evaluate")
+    assert "10%" not in asked.reason and "15%" not in asked.remedy and "a larger GPU" in asked.remedy
     large = explain(ValueError(words), Recipe(model=ModelStep(gpu_memory_share=0.9)), "grpo")
     assert "a vLLM share of 95%" in large.remedy
 
@@ -95,12 +97,13 @@ def test_vllm_without_room_for_its_cache_is_not_told_to_take_less():
     ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 23.65 GiB of which 812.00 MiB is "
      "free. Including non-PyTorch memory, this process has 22.8 GiB memory in use.",
      "GRPO ran out of GPU memory (it asked for 2.50 GiB more, of 23.65 GiB in all 812.00 MiB were free)."),
-    ("Free memory on device cuda:0 (10.21/139.8 GiB) on startup is less than desired GPU memory utilization (0.5, "
-     "69.9 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
-     "(vLLM's share is 69.9 GiB, and 10.21 of 139.8 GiB were free when it started)"),
     ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
      "GRPO ran out of GPU memory."),
     ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "GRPO ran out of GPU memory."),
+    ("Triton Error [CUDA]: out of memory", "GRPO ran out of GPU memory."),
+    ("CUDA driver error: out of memory", "GRPO ran out of GPU memory."),
+    ("NCCL error: unhandled cuda error, Cuda failure 2 'out of memory'", "GRPO ran out of GPU memory."),
+    ("Error out of memory at line 380 in file /src/csrc/pythonInterface.cpp", "GRPO ran out of GPU memory."),
     ("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
      "8589934592 bytes. Error code 12", "GRPO ran out of memory on this machine (it asked for 8.0 GB more)."),
     (f"The process of stage grpo was {KILLED}.", "ran out of memory on this machine and was ended by the system"),
@@ -109,16 +112,29 @@ def test_out_of_memory_is_explained_with_the_numbers_that_were_told(said, told):
     """As torch and vLLM write it; every one leads to a proposal that one click starts."""
     failure = explain(RuntimeError(said), Recipe(grpo={"batch_size": 16}), "grpo")
     assert told in failure.reason
-    assert failure.kind == (OUT_OF_GPU_MEMORY if "GPU" in told or "vLLM" in told else OUT_OF_MEMORY)
+    assert failure.kind == (OUT_OF_GPU_MEMORY if "GPU" in told else OUT_OF_MEMORY)
     assert "GRPO batch size from 16 to 8 with accumulation 2 (the same learning" in failure.remedy
+
+
+def test_a_gpu_that_another_program_fills_is_told_with_the_share_that_would_fit():
+    """vLLM 0.26's words. A smaller batch would not help: 10.21 of 139.8 GiB are 7 %, of which it gets nine tenths."""
+    said = RuntimeError("Free memory on device cuda:0 (10.21/139.8 GiB) on startup is less than desired GPU memory "
+                        "utilization (0.5, 69.9 GiB). Decrease GPU memory utilization or use less.")
+    failure = explain(said, Recipe(), "grpo")
+    assert failure.reason.endswith("free for vLLM: 10.21 of 139.8 GiB, and its share is 69.9 GiB.")
+    assert failure.kind == ""
+    assert "press Resume when it has ended. Or duplicate the run with a vLLM share of 6%." in failure.remedy
+    assert "duplicate" not in explain(said, Recipe(), "evaluate").remedy
 
 
 @pytest.mark.parametrize("stage", ["merge_sft", "merge_grpo"])
 def test_a_merge_that_ran_out_of_memory_says_how_much_it_holds_and_proposes_nothing(stage):
-    """The bundled model has 1,148,032 parameters less its adapter's: 4 bytes of each are 3.8 MB."""
+    """The bundled model has 1,148,032 parameters less its adapter's: two copies of 4 bytes of each are 7.5 MB."""
     failure = explain(RuntimeError(f"The process of stage {stage} was {KILLED}."), Recipe(), stage)
-    assert "32 bits in this machine's memory, 3.8 MB," in failure.remedy and "press Resume" in failure.remedy
+    assert "32 bits in this machine's memory, 7.5 MB together," in failure.remedy and "press Resume" in failure.remedy
     assert "4bit" not in failure.remedy and "Try again" not in failure.remedy and failure.kind == ""
+    on_gpu = explain(RuntimeError("CUDA out of memory. Tried to allocate 2.50 GiB."), Recipe(), stage)
+    assert "on the GPU: end other programs there" in on_gpu.remedy and on_gpu.kind == ""
 
 
 def test_gpu_use_is_averaged_over_a_step_and_is_a_share():

@@ -15,15 +15,16 @@ from pipeline.engines.base import Sample
 from pipeline.engines.vllm_sampling import (
     USABLE,
     VllmGenerator,
-    answers_at_once,
     evaluation_share,
+    own_at_once,
+    sampled_at_once,
     told_cause,
     vllm_answers,
     vllm_rank,
 )
 from pipeline.engines.vllm_worker import WorkerReport
 from pipeline.hardware import Gpu, Hardware
-from pipeline.model_facts import ModelFacts
+from pipeline.model_facts import ModelFacts, read_facts
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
@@ -111,17 +112,24 @@ def test_share_while_answering(share: float, free: int, expected: float) -> None
     assert evaluation_share(share, free, 100) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("answers, held, expected", [
-    (0, 5000, None),  # how many come is not known
-    (30, 5000, 30),  # as many graphs as there are questions
-    (1319, 5000, 1319),  # one round instead of two
-    (1319, 1200, 1200),
-    (1319, 700, None),  # they are seldom as long as they may be: vLLM takes what its cache holds
-    (30, 20, None),
-    (9000, 5000, 2048),
+@pytest.mark.parametrize("answers, held, own, expected", [
+    (0, 5000, 1024, None),  # how many come is not known
+    (30, 5000, 1024, 30),  # as many graphs as there are questions
+    (1319, 5000, 1024, 1319),  # one round instead of two
+    (1319, 1200, 1024, 1200),
+    (1319, 700, 1024, None),  # they are seldom as long as they may be: vLLM takes what its cache holds
+    (1319, 700, 256, 700),  # two rounds instead of six
+    (30, 20, 256, None),
+    (9000, 5000, 256, 2048),
 ])
-def test_how_many_answers_vllm_samples_at_a_time(answers: int, held: int, expected: int | None) -> None:
-    assert answers_at_once(answers, held) == expected
+def test_how_many_answers_vllm_samples_at_a_time(answers: int, held: int, own: int, expected: int | None) -> None:
+    assert sampled_at_once(answers, held, own) == expected
+
+
+@pytest.mark.parametrize("name, memory, own", [
+    ("NVIDIA H200", 139.8, 1024), ("NVIDIA A100-SXM4-80GB", 79.2, 256), ("NVIDIA GeForce RTX 4090", 23.6, 256)])
+def test_how_many_vllm_takes_by_itself(name: str, memory: float, own: int) -> None:
+    assert own_at_once(Gpu(0, name, memory, 0.0, (9, 0))) == own
 
 
 @pytest.mark.parametrize("memory, answers, expected", [(140.0, 1319, 1319), (0.9, 1319, None), (140.0, 0, None)])
@@ -143,8 +151,17 @@ def test_a_model_that_fills_more_than_half_of_the_gpu_gets_more_and_no_more_than
     told = loaded_on(monkeypatch, 6.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
     assert told["gpu_memory_utilization"] == pytest.approx(USABLE) and "max_num_seqs" not in told
     told = loaded_on(monkeypatch, 8.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
-    assert told["gpu_memory_utilization"] == pytest.approx((3.8442 + 100 * 0.018286) / 8, abs=1e-4)
-    assert told["max_num_seqs"] == 100
+    assert told["gpu_memory_utilization"] == pytest.approx((3.8442 + 0.6 + 100 * 0.018286) / 8, abs=1e-4)
+    assert told["max_num_seqs"] == 100 and told["max_model_len"] == 600  # vLLM wants room for one of the longest
+
+
+def test_a_model_whose_shape_is_not_told_leaves_it_all_to_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = ModelFacts("odd", "Odd", "odd", 1000, 2000, 0, 64, 64, 0, 0, 0, 0, True, {})
+    for facts in (lambda *_: empty, read_facts):
+        monkeypatch.setattr(vllm_sampling, "read_facts", facts)
+        generator = VllmGenerator(tmp_path, ModelStep(), length=400, answers=100)
+        assert generator._room(Hardware(8, 64, 60, (Gpu(0, "GPU", 24.0, 0.0, (9, 0)),))) == (0.5, None)
+    assert generator._room(Hardware(8, 64, 60)) == (0.5, None)  # NVML may not be asked
 
 
 def loaded_on(monkeypatch: pytest.MonkeyPatch, memory: float, step: ModelStep, **how: int) -> dict[str, Any]:

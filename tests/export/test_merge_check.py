@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
+from pipeline import merge_check
 from pipeline.dataset.chat import ChatTokenizer
 from pipeline.dataset.prepare import prepare_parts
 from pipeline.engines.loading import load_model, with_adapter
@@ -44,6 +45,20 @@ def test_a_merged_model_answers_as_its_adapter(tmp_path):
     check = check_run(run_with_adapter(tmp_path, "16bit").path, "grpo", questions=12)
     assert check.passed and check.logit_difference < 0.01 and (check.answers_equal, check.answers) == (12, 12)
     assert "12 of 12 greedy answers are equal." in check.sentence and check.difference is None
+
+
+def test_two_models_that_do_not_fit_on_the_gpu_are_compared_on_the_processor(tmp_path, monkeypatch):
+    seen = []
+
+    def compare(one, two, prompts, real=merge_check._compare):
+        seen.append((one.device.type, two.device.type))
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(one, two, prompts)
+
+    monkeypatch.setattr(merge_check, "_compare", compare)
+    check = check_run(run_with_adapter(tmp_path, "16bit").path, "grpo", questions=2)
+    assert check.passed and check.logit_difference < 0.01 and seen[1:] == [("cpu", "cpu")]
 
 
 def test_a_merged_folder_has_what_vllm_serve_reads(tmp_path):

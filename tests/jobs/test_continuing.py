@@ -56,18 +56,43 @@ def test_lowering_comes_to_an_end() -> None:
 
 
 def test_without_a_gpu_nothing_is_proposed_for_vllm() -> None:
-    found = lighter(recipe(grpo={"batch_size": 8}), "grpo", vllm_of(recipe()))
-    assert vllm_of(recipe()) is None and found is not None and found.recipe.model == recipe().model
+    found = lighter(recipe(grpo={"batch_size": 8}), "grpo", vllm_of(recipe(), "grpo"))
+    assert vllm_of(recipe(), "grpo") is None and found is not None and found.recipe.model == recipe().model
+
+
+def test_what_would_change_nothing_is_not_proposed() -> None:
+    """vLLM answers as many at once as it has room for; fp8 is vLLM's alone; its share is no memory of the machine."""
+    assert lighter(recipe(), "evaluate", Vllm(), of_gpu=False) is None
+    assert lighter(recipe(model={"precision": "fp8"}), "evaluate", Vllm()) is None
+    found = lighter(recipe(grpo={"batch_size": 8}), "grpo", Vllm(), of_gpu=False)
+    assert found is not None and found.recipe.grpo.batch_size == 4
+    assert found.recipe.model.gpu_memory_share == recipe().model.gpu_memory_share
+
+
+def test_an_evaluation_goes_on_as_an_evaluation(home: StudioHome) -> None:
+    old = jobs.start(home, recipe(10), "evaluate")
+    until_state(home, old, "finished", "failed")
+    writer = RunWriter(home.run(old))
+    writer.set_status(state="failed", failure="memory", reason="The evaluation ran out of memory.")
+    writer.set_stage("evaluate", state="failed")
+    writer.close()
+    new, _ = continuing.try_again(home, old)
+    assert home.about(new)["kind"] == "evaluate"
+    until_state(home, new, "finished", "failed")
+    assert [row["name"] for row in RunReader(home.run(new)).stages()] == ["evaluate"]
 
 
 def test_the_least_share_is_that_with_which_vllm_holds_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Hardware(8, 64, 60, (Gpu(0, "GPU", 24.0, 0.0, (9, 0)),), "580.95", None, {
         "torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7"})
     monkeypatch.setattr(lighter_module, "detect", lambda: machine)
-    assert vllm_of(recipe(model={"source": "tiny"})) == Vllm(0.05, can_sleep=True)  # so small a model is TRL's
-    assert vllm_of(recipe(model={"source": "tiny", "engine": "unsloth"})) == Vllm(0.05, can_sleep=False)
-    assert vllm_of(recipe(model={"source": "owner/not-here"})) == Vllm()
-    assert vllm_of(recipe(model={"source": "tiny", "fast_inference": False})) is None
+    assert vllm_of(recipe(model={"source": "tiny"}), "grpo") == Vllm(0.05, can_sleep=True)  # so small a model is TRL's
+    assert vllm_of(recipe(model={"source": "tiny", "engine": "unsloth"}), "grpo") == Vllm(0.05, can_sleep=False)
+    assert vllm_of(recipe(model={"source": "owner/not-here"}), "grpo") == Vllm()
+    assert vllm_of(recipe(model={"source": "tiny", "fast_inference": False}), "grpo") is None
+    assert vllm_of(recipe(model={"source": "tiny"}), "sft") is None
+    monkeypatch.setattr(lighter_module, "detect", lambda: 1 / 0)
+    assert vllm_of(recipe(), "grpo") == Vllm()  # an error is being told: this must not be another
 
 
 def test_one_click_goes_on_as_a_new_run(home: StudioHome) -> None:

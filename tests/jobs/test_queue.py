@@ -13,7 +13,7 @@ import psutil
 import pytest
 from waiting import at_step, recipe, until, until_state, worker_of
 
-from pipeline import devices, jobs, keeper, locks, run_queue
+from pipeline import jobs, locks, run_queue
 from pipeline.demo import demo_recipe
 from pipeline.errors import RecipeError, RunError
 from pipeline.recipe import Recipe
@@ -268,29 +268,3 @@ def test_the_demo_button_goes_to_the_demo_alone_and_not_to_another_run_of_its_mo
     assert demo_in(home) == demo
     jobs.stop(home, demo)
     assert demo_in(home) is None
-
-
-def test_the_keeper_looks_at_the_queue_only_when_a_dying_worker_has_left_its_device(home: StudioHome) -> None:
-    """Its children have another parent a moment before its locks are free."""
-    device = home.device_lock(devices.all_devices()[0])
-    device.parent.mkdir(exist_ok=True)
-    holder = subprocess.Popen([sys.executable, "-c", "import sys, time; from pathlib import Path; "
-                               "from pipeline import locks; locks.take(Path(sys.argv[1])); print(flush=True); "
-                               "time.sleep(0.6)", str(device)], stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None and holder.stdout.readline() and locks.is_held(device)
-        assert keeper.wait_until_left(home, os.getpid(), 5) and locks.is_held(device)  # another's device
-        assert not keeper.wait_until_left(home, holder.pid, 0.1)
-        assert keeper.wait_until_left(home, holder.pid, 5) and not locks.is_held(device)
-    finally:
-        holder.wait()
-
-
-def test_a_worker_that_hangs_after_its_work_is_ended_and_the_next_run_starts(
-        home: StudioHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REASONING_STUDIO_LEAVE_SECONDS", "1")
-    first = jobs.start(home, recipe(20))
-    (home.run(first).path / "misbehave").write_text("stuck")
-    second = jobs.start(home, recipe(2))
-    until_state(home, second, "finished", seconds=20)
-    assert jobs.state(home, first).state == "finished"
