@@ -12,20 +12,16 @@ from transformers import AutoConfig, GenerationConfig
 
 from pipeline.engines.base import OnBatch, Sample, Sampling, ShouldStop
 from pipeline.engines.loading import load_tokenizer
+from pipeline.engines.vllm_room import MOST_AT_ONCE, graphs_for, room_for
 from pipeline.engines.vllm_start import graph_sizes
 from pipeline.errors import EngineError, StudioError
-from pipeline.hardware import Gpu, Hardware, detect
-from pipeline.memory import CONSTANTS, LEAST_AT_ONCE, vllm_gib, vllm_holds
+from pipeline.hardware import detect
 from pipeline.model_facts import ModelFacts, read_facts
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
 VLLM_PRECISION = {"16bit": None, "8bit": "fp8", "fp8": "fp8", "4bit": "bitsandbytes"}
-EVALUATION_SHARE = 0.5  # of the GPU: nothing trains while models answer
-USABLE = 0.85  # of what is free, when other processes hold the rest
 HANDED_OVER = 8192  # answers handed to vLLM together: far more than it samples at a time
-MOST_AT_ONCE = 2048  # that it samples at a time at our wish
-LARGE_GPU_GIB = 70.0  # from here on vLLM samples 1,024 at a time by itself, except on an A100; 256 otherwise
 FLUSH_ANSWERS, FLUSH_SECONDS = 256, 1.0
 
 logger = logging.getLogger(__name__)
@@ -67,29 +63,16 @@ class VllmGenerator:
         import vllm  # heavy and optional: only where a GPU and the GPU requirements are
 
         options: dict[str, Any] = {"enable_lora": True, "max_lora_rank": vllm_rank(self._rank)} if self._adapter else {}
-        share, at_once = self._room(detect())  # asked through NVML: CUDA is not started in this process
-        if at_once is not None:
-            graphs = {"cudagraph_capture_sizes": graph_sizes(at_once, MOST_AT_ONCE)}
-            options |= {"max_num_seqs": at_once, "compilation_config": graphs}
+        room = room_for(self._step.gpu_memory_share, self._answers, self._length, self._facts(), self._precision,
+                        detect())  # asked through NVML: CUDA is not started in this process
+        if room.at_once is not None:
+            graphs = {"cudagraph_capture_sizes": graph_sizes(graphs_for(room.at_once), MOST_AT_ONCE)}
+            options |= {"max_num_seqs": room.at_once, "compilation_config": graphs}
         return vllm.LLM(
             model=str(self._source), revision=self._step.revision, quantization=self._quantization,
-            gpu_memory_utilization=share, max_model_len=self._length, trust_remote_code=False,
+            gpu_memory_utilization=room.share, max_model_len=room.length, trust_remote_code=False,
             enable_prefix_caching=True, disable_log_stats=True,
             worker_extension_cls="pipeline.engines.vllm_worker.WorkerReport", **options)
-
-    def _room(self, hardware: Hardware) -> tuple[float, int | None]:
-        """The share of the GPU to ask for, and how many answers to sample at a time in it (None: vLLM decides)."""
-        share = self._step.gpu_memory_share
-        if not hardware.gpus:  # NVML may not be asked here
-            return max(share, EVALUATION_SHARE), None
-        gpu, facts = hardware.gpus[0], self._facts()
-        if facts is None:
-            return evaluation_share(share, gpu.free_gib, gpu.memory_gib), None
-        how, graphs = (self._length, facts, self._precision, hardware), CONSTANTS["vllm_graphs_gib"]
-        wanted = vllm_gib(min(max(self._answers, LEAST_AT_ONCE), MOST_AT_ONCE), *how) + graphs
-        share = evaluation_share(max(share, wanted / gpu.memory_gib), gpu.free_gib, gpu.memory_gib)
-        held = vllm_holds(share * gpu.memory_gib - graphs, *how)
-        return share, sampled_at_once(self._answers, held, own_at_once(gpu))
 
     def _facts(self) -> ModelFacts | None:
         """The model's shape; None where it cannot be read, or not all of it."""
@@ -243,27 +226,6 @@ def _sample(tokenizer: Any, completion: Any, seconds: float) -> Sample:
     ids = list(completion.token_ids)
     return Sample(tokenizer.decode(ids, skip_special_tokens=True), len(ids), completion.finish_reason == "length",
                   seconds)
-
-
-def evaluation_share(wanted: float, free_gib: float, total_gib: float) -> float:
-    """The share of the GPU that vLLM asks for to answer: what is wanted or half, but never more than is free."""
-    return max(0.01, min(max(wanted, EVALUATION_SHARE), USABLE * free_gib / total_gib))
-
-
-def sampled_at_once(answers: int, held: int, own: int) -> int | None:
-    """How many of so many answers vLLM is told to sample at a time where memory holds `held`; None leaves it to vLLM,
-    which takes `own`.
-
-    All of them where that can be: every further round lasts as long as its longest answer. Fewer than `own` only where
-    there are no more; then it records fewer CUDA graphs while it starts.
-    """
-    most = min(answers, held, MOST_AT_ONCE)
-    return most if 0 < most == answers or most >= own else None
-
-
-def own_at_once(gpu: Gpu) -> int:
-    """How many answers vLLM 0.26 samples at a time by itself (`EngineArgs.get_batch_defaults`)."""
-    return 1024 if gpu.memory_gib >= LARGE_GPU_GIB and "a100" not in gpu.name.lower() else 256
 
 
 def vllm_rank(rank: int) -> int:

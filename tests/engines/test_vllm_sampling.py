@@ -12,19 +12,10 @@ import pytest
 from pipeline.dataset.models import model_folder
 from pipeline.engines import vllm_sampling
 from pipeline.engines.base import Sample
-from pipeline.engines.vllm_sampling import (
-    USABLE,
-    VllmGenerator,
-    evaluation_share,
-    own_at_once,
-    sampled_at_once,
-    told_cause,
-    vllm_answers,
-    vllm_rank,
-)
+from pipeline.engines.vllm_sampling import VllmGenerator, told_cause, vllm_answers, vllm_rank
 from pipeline.engines.vllm_worker import WorkerReport
 from pipeline.hardware import Gpu, Hardware
-from pipeline.model_facts import ModelFacts, read_facts
+from pipeline.model_facts import ModelFacts
 from pipeline.recipe import ModelStep
 from pipeline.working_time import CLOCK
 
@@ -102,70 +93,8 @@ def test_a_pause_for_the_disk_is_not_in_the_seconds_of_an_answer() -> None:
     assert sum(samples[0].seconds for samples in answers) < 0.2
 
 
-@pytest.mark.parametrize("share, free, expected", [
-    (0.3, 100, 0.5),  # nothing trains: at least half
-    (0.8, 100, 0.8),
-    (0.5, 40, 0.34),  # another process holds 60 of 100: a part of the rest
-    (0.5, 0, 0.01),
-])
-def test_share_while_answering(share: float, free: int, expected: float) -> None:
-    assert evaluation_share(share, free, 100) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("answers, held, own, expected", [
-    (0, 5000, 1024, None),  # how many come is not known
-    (30, 5000, 1024, 30),  # as many graphs as there are questions
-    (1319, 5000, 1024, 1319),  # one round instead of two
-    (1319, 1200, 1024, 1200),
-    (1319, 700, 1024, None),  # they are seldom as long as they may be: vLLM takes what its cache holds
-    (1319, 700, 256, 700),  # two rounds instead of six
-    (30, 20, 256, None),
-    (9000, 5000, 256, 2048),
-])
-def test_how_many_answers_vllm_samples_at_a_time(answers: int, held: int, own: int, expected: int | None) -> None:
-    assert sampled_at_once(answers, held, own) == expected
-
-
-@pytest.mark.parametrize("name, memory, own", [
-    ("NVIDIA H200", 139.8, 1024), ("NVIDIA A100-SXM4-80GB", 79.2, 256), ("NVIDIA GeForce RTX 4090", 23.6, 256)])
-def test_how_many_vllm_takes_by_itself(name: str, memory: float, own: int) -> None:
-    assert own_at_once(Gpu(0, name, memory, 0.0, (9, 0))) == own
-
-
-@pytest.mark.parametrize("memory, answers, expected", [(140.0, 1319, 1319), (0.9, 1319, None), (140.0, 0, None)])
-def test_vllm_is_told_of_the_answers_that_will_be_asked_for_and_records_graphs_for_as_many(
-        monkeypatch: pytest.MonkeyPatch, memory: float, answers: int, expected: int | None) -> None:
-    told = loaded_on(monkeypatch, memory, ModelStep(), length=400, answers=answers)
-    assert told.get("max_num_seqs") == expected
-    sizes = told.get("compilation_config", {}).get("cudagraph_capture_sizes", [None])
-    assert sizes[-1] == expected
-    assert told["gpu_memory_utilization"] == pytest.approx(0.5 if memory > 1 else USABLE)
-
-
-def test_a_model_that_fills_more_than_half_of_the_gpu_gets_more_and_no_more_than_is_free(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """1.5 billion weights and what vLLM needs to work take 3.84 GiB; 100 answers of 600 tokens 1.83 more."""
-    qwen = ModelFacts("qwen", "Qwen2ForCausalLM", "qwen2", 1_543_714_304, 3_087_467_144, 28, 1536, 8960, 151_936, 2,
-                      128, 32_768, True, {})
-    monkeypatch.setattr(vllm_sampling, "read_facts", lambda *_: qwen)
-    told = loaded_on(monkeypatch, 6.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
-    assert told["gpu_memory_utilization"] == pytest.approx(USABLE) and "max_num_seqs" not in told
-    told = loaded_on(monkeypatch, 8.0, ModelStep(gpu_memory_share=0.2), length=600, answers=100)
-    assert told["gpu_memory_utilization"] == pytest.approx((3.8442 + 0.6 + 100 * 0.018286) / 8, abs=1e-4)
-    assert told["max_num_seqs"] == 100 and told["max_model_len"] == 600  # vLLM wants room for one of the longest
-
-
-def test_a_model_whose_shape_is_not_told_leaves_it_all_to_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    empty = ModelFacts("odd", "Odd", "odd", 1000, 2000, 0, 64, 64, 0, 0, 0, 0, True, {})
-    for facts in (lambda *_: empty, read_facts):
-        monkeypatch.setattr(vllm_sampling, "read_facts", facts)
-        generator = VllmGenerator(tmp_path, ModelStep(), length=400, answers=100)
-        assert generator._room(Hardware(8, 64, 60, (Gpu(0, "GPU", 24.0, 0.0, (9, 0)),))) == (0.5, None)
-    assert generator._room(Hardware(8, 64, 60)) == (0.5, None)  # NVML may not be asked
-
-
-def loaded_on(monkeypatch: pytest.MonkeyPatch, memory: float, step: ModelStep, **how: int) -> dict[str, Any]:
-    """What vLLM is told when it loads the bundled model on a GPU of so many GiB."""
+def test_vllm_is_told_of_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All 1,319 questions at a time, graphs for a few more, and the longest text rounded up."""
     told: dict[str, Any] = {}
 
     def start(**options: Any) -> SimpleNamespace:
@@ -173,10 +102,21 @@ def loaded_on(monkeypatch: pytest.MonkeyPatch, memory: float, step: ModelStep, *
         return SimpleNamespace(collective_rpc=lambda *_, **__: [{"weights": 1, "peak": None}], llm_engine=None)
 
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=start))
-    machine = Hardware(8, 64, 60, (Gpu(0, "GPU", memory, 0.0, (9, 0)),))
+    machine = Hardware(8, 64, 60, (Gpu(0, "GPU", 140.0, 0.0, (9, 0)),))
     monkeypatch.setattr(vllm_sampling, "detect", lambda: machine)
-    with VllmGenerator(model_folder("tiny"), step, **how):
-        return told
+    with VllmGenerator(model_folder("tiny"), ModelStep(), length=400, answers=1319):
+        assert (told["gpu_memory_utilization"], told["max_model_len"], told["max_num_seqs"]) == (0.5, 512, 1319)
+        assert told["compilation_config"]["cudagraph_capture_sizes"][-1] == 1536
+    told.clear()
+    with VllmGenerator(model_folder("tiny"), ModelStep(max_length=300)):
+        assert told["max_model_len"] == 512 and not {"max_num_seqs", "compilation_config"} & told.keys()
+
+
+def test_a_model_whose_shape_is_not_told_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert VllmGenerator(tmp_path, ModelStep())._facts() is None
+    empty = ModelFacts("odd", "Odd", "odd", 1000, 2000, 0, 64, 64, 0, 0, 0, None, True, {})
+    monkeypatch.setattr(vllm_sampling, "read_facts", lambda *_: empty)
+    assert VllmGenerator(tmp_path, ModelStep())._facts() is None
 
 
 def test_rank_ceiling() -> None:
