@@ -18,6 +18,10 @@ from reasoning_ui.compare_charts import CHARTS, chart_csv, figure
 from reasoning_ui.compare_data import Comparison, load, version
 from reasoning_ui.server_calls import Call
 
+FIRST_OPEN = (
+    "Answers are stored, but the first question is still open, and what comes after it is no fair sample: wait until "
+    "the evaluation is done, or resume the run."
+)
 NOTHING = (
     "Nothing to compare yet. Train the demo, or finish a run: its last stage answers the held-out questions "
     "with every model. Models that exist already can be evaluated below."
@@ -52,7 +56,7 @@ def look(home: StudioHome, asked: dict[str, Any]) -> dict[str, Any]:
         return {"seen": seen}
     found = load(folder, name, way) if folder and name else None
     if found is None:
-        return {"seen": seen, "nothing": compare_html.notice(NOTHING)}
+        return {"seen": seen, "nothing": compare_html.notice(FIRST_OPEN if names else NOTHING)}
     first = _remember(home, run)
     steady = "partial" if any(v["partial"] for v in found.summary.values()) else found.version
     drawn = f"{run}|{name}|{found.way}|{steady}|{found.table.keys}"

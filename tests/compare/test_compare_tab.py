@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sqlite3
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_the_top_shows_table_sentences_and_filters_and_is_quiet_when_nothing_is_
     assert ["fixed_grpo", "Fixed by GRPO", 30] in top["filters"]
     assert "60 of 60 questions" in top["list"]["count"]
     assert call(home, "compare_look", seen=top["seen"]) == {"seen": top["seen"]}
+
+
+def test_answers_beyond_an_open_first_question_are_told_and_not_judged(home):
+    folder = home.run("run-1")
+    with sqlite3.connect(folder.database) as db:
+        db.execute("DELETE FROM evaluations WHERE question_index = 0")
+    writer = RunWriter(folder)
+    expected = [{"model": row["model"], "benchmark": "test", "settings": row["settings"], "questions": 60, "samples": 1}
+                for row in RunReader(folder).rows("SELECT DISTINCT model, settings FROM evaluations")]
+    writer.set_status(evaluations=expected)
+    writer.close()
+    assert "the first question is still open" in call(home, "compare_look")["nothing"]
 
 
 def test_new_answers_of_an_evaluation_that_goes_on_do_not_redraw_what_is_read(home, answer):
