@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
 from benchmarks.turns import ratio
+from pipeline.dataset.chat import ChatTokenizer, prompt_ids
 from pipeline.engines.vllm_start import graph_sizes
 from pipeline.tags import SCHEMES, system_prompt
 
@@ -42,13 +42,15 @@ def main() -> None:
 
 def in_turns(llm: Any, args: argparse.Namespace, questions: list[str]) -> dict[str, Any]:
     """Questions a second of every number in every round, and the ratios of the seconds to those of the first."""
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    chat, system = ChatTokenizer.load(args.model), system_prompt(SCHEMES["reasoning"])
     seconds: dict[int, list[float]] = {number: [] for number in args.at_once}
     tokens: dict[int, list[int]] = {number: [] for number in args.at_once}
     passes = itertools.count(1)
     for turn in range(args.rounds + 1):
         for number in args.at_once[::1 if turn % 2 else -1] if turn else args.at_once[:1]:  # the first warms up
-            prompts = [_prompt(tokenizer, f"{next(passes)}) {question}") for question in questions]
+            number_before = next(passes)
+            prompts = [prompt_ids(chat, {"system": system, "question": f"{number_before}) {question}"})
+                       for question in questions]
             started = time.perf_counter()
             written = answer(llm, prompts, number, args.max_tokens)
             if turn:
@@ -72,12 +74,6 @@ def answer(llm: Any, prompts: list[list[int]], at_once: int, max_tokens: int) ->
         done = [output for output in engine.step() if output.finished]
         tokens += sum(len(output.outputs[0].token_ids) for output in done)
         free = len(done)
-
-
-def _prompt(tokenizer: Any, question: str) -> list[int]:
-    asked = [{"role": "system", "content": system_prompt(SCHEMES["reasoning"])}, {"role": "user", "content": question}]
-    text = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _recorded(most: int) -> dict[str, Any]:

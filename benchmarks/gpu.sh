@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
 #   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
-# `LARGE=folder` adds a second model size to the steps, the limits and the memory table, `AIME=file` AIME's problems to one
-# seed of `learning`. Parts: all, unless some are named. `packing` takes the larger model
-# where there is one. What was found: docs/gpu-benchmarks.md.
+# `LARGE=folder` adds a second model size to the steps, the limits and the memory table, and `packing` takes it; `AIME=file`
+# adds AIME's problems to one seed of `learning`. Parts: all, unless some are named. What was found: docs/gpu-benchmarks.md.
 set -uo pipefail
 : "${MODEL:?the folder of a small instruct model}" "${TRAIN:?GSM8K train as JSONL}" "${TEST:?GSM8K test as JSONL}"
 PYTHON=${PYTHON:-python}; HERE=$(cd "$(dirname "$0")/.." && pwd); OUT=${OUT:-$PWD/gpu-results}; WORK=$(mktemp -d)

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import MEASURES, ratio, unpaired_ratio
+from benchmarks.turns import MEASURES, ratio, ratios_of, unpaired_ratio
 
 
 def of_pairs(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -26,9 +26,9 @@ def of_pairs(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def of_rounds(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Ours / plain over the rounds of all files."""
-    rounds = [both for file in files
-              for both in zip(file["sides"]["ours"]["rounds"], file["sides"]["plain"]["rounds"], strict=False)]
-    return {key: ratio([ours[key] for ours, _ in rounds], [plain[key] for _, plain in rounds]) for key in MEASURES}
+    sides = [file["sides"] for file in files]
+    return ratios_of([both for side in sides
+                      for both in zip(side["ours"]["rounds"], side["plain"]["rounds"], strict=False)])
 
 
 def of_engines(files: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

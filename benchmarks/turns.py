@@ -102,5 +102,9 @@ def unpaired_ratio(several: list[float], one: list[float]) -> dict[str, float]:
 
 def ratios(ours: Side, other: Side) -> dict[str, dict[str, float]]:
     """Ours over the other side in the rounds that both had, for each of MEASURES."""
-    both = list(zip(ours.rounds, other.rounds, strict=False))
-    return {name: ratio([mine[name] for mine, _ in both], [its[name] for _, its in both]) for name in MEASURES}
+    return ratios_of(list(zip(ours.rounds, other.rounds, strict=False)))
+
+
+def ratios_of(rounds: list[tuple[dict[str, float], dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """The first over the second of each round, for each of MEASURES."""
+    return {name: ratio([mine[name] for mine, _ in rounds], [its[name] for _, its in rounds]) for name in MEASURES}

@@ -159,17 +159,17 @@ def benchmarks(folder: RunFolder) -> list[str]:
 def answered(folder: RunFolder, benchmark: str | None = None) -> tuple[list[Row], list[dict[str, Any]]]:
     """As `load`. Raises RunError when the run has no answers."""
     rows, expected = load(folder, benchmark)
-    others = benchmarks(folder)
-    if not rows and others and benchmark in (None, *others):
-        raise RunError(f"The evaluation of run {folder.id} is not far enough to compare: its first question is still "
-                       "open. Wait until it is done, or resume it.")
-    if not rows and others:
-        raise RunError(f"Run {folder.id} has no answers to {benchmark!r}, only to {', '.join(others)}: choose one of "
-                       f"these, or run `python -m pipeline evaluate {folder.id} --data {benchmark}`.")
-    if not rows:
+    if rows:
+        return rows, expected
+    stored = benchmarks(folder)
+    if not stored:
         raise RunError(f"Run {folder.id} has no evaluation yet: finish it, or run "
                        f"`python -m pipeline evaluate {folder.id}`.")
-    return rows, expected
+    if benchmark in (None, *stored):
+        raise RunError(f"The evaluation of run {folder.id} is not far enough to compare: its first question is still "
+                       "open. Wait until it is done, or resume it.")
+    raise RunError(f"Run {folder.id} has no answers to {benchmark!r}, only to {', '.join(stored)}: choose one of "
+                   f"these, or run `python -m pipeline evaluate {folder.id} --data {benchmark}`.")
 
 
 def result(rows: Sequence[Row], expected: Sequence[dict[str, Any]], found: Sequence[PairedTest]) -> dict[str, Any]:

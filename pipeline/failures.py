@@ -10,7 +10,7 @@ from pipeline.disk import in_words
 from pipeline.errors import StudioError
 from pipeline.hardware import NEWEST_CUDA, SMALLEST_DRIVERS
 from pipeline.lighter import lighter, vllm_of
-from pipeline.model_facts import local_folder, read_facts
+from pipeline.model_facts import facts_at_hand
 from pipeline.recipe import Recipe
 from pipeline.resuming import Way
 
@@ -182,13 +182,8 @@ def _lower(work: Work, of_gpu: bool = False) -> str:
 
 def _merged_size(recipe: Recipe) -> str:
     """How much the two copies are, where the model can be looked at without asking the Hub."""
-    try:
-        if local_folder(recipe.model.source, recipe.model.revision) is None:
-            return ""
-        size = 2 * 4 * read_facts(recipe.model.source, recipe.model.revision).parameters
-    except (StudioError, OSError, ValueError):
-        return ""
-    return f", {in_words(size)} together"
+    facts = facts_at_hand(recipe.model.source, recipe.model.revision)
+    return f", {in_words(2 * 4 * facts.parameters)} together" if facts else ""
 
 
 def _memory(error: BaseException, work: Work) -> Failure | None:

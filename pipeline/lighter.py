@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import RecipeError
 from pipeline.hardware import detect, usable
 from pipeline.memory import choose_engine, vllm_share
-from pipeline.model_facts import local_folder, read_facts
+from pipeline.model_facts import facts_at_hand
 from pipeline.recipe import Recipe
 
 SMALLEST_SHARE, SHARE_STEP = 0.1, 0.15
@@ -44,9 +44,9 @@ def vllm_of(recipe: Recipe, stage: str) -> Vllm | None:
         hardware = usable(detect())
         if not hardware.gpus:
             return None
-        if local_folder(recipe.model.source, recipe.model.revision) is None:  # the Hub is not asked for this
+        facts = facts_at_hand(recipe.model.source, recipe.model.revision)
+        if facts is None:
             return Vllm()
-        facts = read_facts(recipe.model.source, recipe.model.revision)
         choice = choose_engine(recipe, facts, hardware)
         return Vllm(vllm_share(recipe, facts, hardware), choice.engine == "trl") if choice.vllm else None
     except Exception:  # what cannot be looked at changes nothing

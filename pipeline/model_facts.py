@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import reach
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, StudioError
 from pipeline.model_files import (
     GGUF_WAY,
     has_template,
@@ -63,6 +63,16 @@ def read_facts(source: str, revision: str | None = None) -> ModelFacts:
     if folder is not None:
         return _facts_of_folder(source, folder)
     return _facts_of_hub(source, revision)
+
+
+def facts_at_hand(source: str, revision: str | None = None) -> ModelFacts | None:
+    """The facts of a model that is on this machine; None for another, whose Hub is not asked, and where they cannot be
+    read."""
+    try:
+        folder = local_folder(source, revision)
+        return _facts_of_folder(source, folder) if folder else None
+    except (StudioError, OSError, ValueError):
+        return None
 
 
 def local_folder(source: str, revision: str | None = None) -> Path | None:

@@ -98,10 +98,10 @@ def _start_row(home: StudioHome, row: dict[str, Any], started: list[str]) -> boo
     if len(free) < needed or locks.is_held(folder.lock):
         return False
     sweep(home)
-    if len(free) > needed:
-        free = devices.emptiest_first(free, hardware.detect())
+    best = devices.emptiest_first(free, hardware.detect()) if len(free) > needed else free
+    chosen = [name for name in free if name in best[:needed]]  # in the driver's order, in which they are looked at
     try:
-        launch(home, folder, row, [name for name in devices.all_devices() if name in free[:needed]])
+        launch(home, folder, row, chosen)
     except (RunError, OSError) as error:
         home.write("DELETE FROM queue WHERE id = ?", (row["id"],))
         record_end(folder, "failed", f"The worker could not be started: {error}", "The log says more.")

@@ -110,9 +110,12 @@ class VllmGenerator:
         return self.llm.collective_rpc(question, args=args)[0]
 
     def _failure(self, error: Exception, seen: int) -> EngineError:
-        cause = told_cause(self._log, seen) or str(error).splitlines()[0]
-        return EngineError(f"vLLM cannot load {str(self._source)!r}: {cause[:400]} The log has more. Wait for other "
+        return EngineError(f"vLLM cannot load {str(self._source)!r}: {self._cause(error, seen)} Wait for other "
                            "programs on this GPU to end, lower the sequence length, or switch fast inference off.")
+
+    def _cause(self, error: Exception, seen: int) -> str:
+        """Why vLLM failed, as its own process told in the log after byte `seen`."""
+        return f"{(told_cause(self._log, seen) or str(error).splitlines()[0])[:400]} The log has more."
 
     def peak_bytes(self) -> int | None:
         """The most that vLLM saw beside its KV cache, which fills its share of the GPU whatever the precision."""
@@ -143,8 +146,7 @@ class VllmGenerator:
                 done = vllm_answers(self.llm, self.tokenizer, part, settings, self._lora(), should_stop,
                                     on_batch and (lambda at, new, first=first: on_batch([first + i for i in at], new)))
             except EngineDeadError as error:
-                cause = told_cause(self._log, seen) or str(error).splitlines()[0]
-                raise EngineError(f"vLLM ended while it answered: {cause[:400]} The log has more.") from error
+                raise EngineError(f"vLLM ended while it answered: {self._cause(error, seen)}") from error
             answers += done
             if len(done) < len(part):
                 break

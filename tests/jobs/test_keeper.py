@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from waiting import at_step, recipe, until, until_state, worker_of
@@ -11,15 +12,21 @@ from pipeline import devices, jobs, keeper, locks, run_queue
 from pipeline.studio_home import StudioHome
 
 
+def holding(lock: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """A process that has taken a lock, and holds it so long."""
+    code = ("import sys, time; from pathlib import Path; from pipeline import locks; locks.take(Path(sys.argv[1])); "
+            "print(flush=True); time.sleep(float(sys.argv[2]))")
+    process = subprocess.Popen([sys.executable, "-c", code, str(lock), str(seconds)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() and locks.is_held(lock)
+    return process
+
+
 def test_the_keeper_looks_at_the_queue_only_when_a_dying_worker_has_left_its_device(home: StudioHome) -> None:
     """Its children have another parent a moment before its locks are free."""
     device = home.device_lock(devices.all_devices()[0])
     device.parent.mkdir(exist_ok=True)
-    holder = subprocess.Popen([sys.executable, "-c", "import sys, time; from pathlib import Path; "
-                               "from pipeline import locks; locks.take(Path(sys.argv[1])); print(flush=True); "
-                               "time.sleep(0.6)", str(device)], stdout=subprocess.PIPE)
+    holder = holding(device, 0.6)
     try:
-        assert holder.stdout is not None and holder.stdout.readline() and locks.is_held(device)
         assert keeper.wait_until_left(home, os.getpid(), 5) and locks.is_held(device)  # another's device
         assert not keeper.wait_until_left(home, holder.pid, 0.1)
         assert keeper.wait_until_left(home, holder.pid, 5) and not locks.is_held(device)
@@ -33,10 +40,7 @@ def test_the_keeper_waits_for_that_before_it_looks(home: StudioHome, monkeypatch
     until_state(home, run_id, "finished")
     device = home.device_lock(devices.all_devices()[0])
     until(lambda: not locks.is_held(device))
-    dying = subprocess.Popen([sys.executable, "-c", "import sys, time; from pathlib import Path; "
-                              "from pipeline import locks; locks.take(Path(sys.argv[1])); print(flush=True); "
-                              "time.sleep(1)", str(device)], stdout=subprocess.PIPE)
-    assert dying.stdout is not None and dying.stdout.readline() and locks.is_held(device)
+    dying = holding(device, 1)
     held: list[bool] = []
     monkeypatch.setattr(run_queue, "advance", lambda home: held.append(locks.is_held(device)))
     keeper.watch(home, home.run(run_id), dying.pid, "no such mark")
