@@ -102,15 +102,24 @@ class Compare {
   async look(run = this.run) {
     if (run && this.run && run !== this.run) Object.assign(this, { benchmark: "", way: "", chosen: { ...START } });
     if (run !== this.run) Object.assign(this, { run, seen: "", drawn: "", asked: this.asked + 1 });  // no list of another run
-    if (this.looking) { this.again = true; return; }
-    this.looking = true;
-    const chosen = { ...this.chosen }, { benchmark, way } = this;
-    const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...chosen });
-    this.looking = false;
-    const same = run === this.run && benchmark === this.benchmark && way === this.way;
-    if (same && answer) this.take(answer, chosen);
-    else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
-    if (this.again || run !== this.run) { this.again = false; this.look(); }
+    this.again = true;
+    this.looking ??= this.lookUntilNew();
+    return this.looking;  // when what it shows is newer than this call, also where an answer was on its way already
+  }
+
+  async lookUntilNew() {
+    try {
+      while (this.again) {
+        this.again = false;
+        const chosen = { ...this.chosen }, { run, benchmark, way } = this;
+        const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...chosen });
+        const same = run === this.run && benchmark === this.benchmark && way === this.way;
+        if (same && answer) this.take(answer, chosen);
+        else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
+      }
+    } finally {
+      this.looking = null;
+    }
   }
 
   async anotherSeed(button) {  // the recipe once more with another seed

@@ -280,12 +280,18 @@ def test_a_broken_upload_to_the_hub_is_told_and_goes_on(page: Any, start_app: Ca
 
 
 def test_another_seed_is_trained_from_the_page_and_announced(page: Any, url: str, home: StudioHome) -> None:
-    """By keyboard; the run that starts is stopped and deleted again."""
+    """By keyboard, while the page waits for an answer of a moment ago; the run that starts is deleted again."""
     open_tab(page, url, "Compare")
-    sentences = page.locator("#compare-sentences")
+    sentences, on_the_way = page.locator("#compare-sentences"), []
     expect(sentences).to_contain_text("This is one training run")
+    page.route("**/component_server/**", lambda route: (
+        route.continue_() if on_the_way or "compare_look" not in route.request.post_data else on_the_way.append(route)))
+    page.evaluate("() => { studioCompare.look(); }")
     page.get_by_role("button", name="Train another seed").focus()
-    page.keyboard.press("Enter")
+    with page.expect_response(lambda answer: "compare_again" in (answer.request.post_data or "")):
+        page.keyboard.press("Enter")
+    [asked_before] = on_the_way
+    asked_before.continue_()
     expect(sentences).to_contain_text("Seed 2 is being trained or waiting")
     expect(page.get_by_role("button", name="Train one more seed")).to_be_focused()
     [run] = [card.id for card in jobs.list_runs(home) if card.id != "demo-run"]
