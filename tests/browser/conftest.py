@@ -132,6 +132,20 @@ def open_run(page: Any, url: str, run: str, tab: str) -> None:
     page.locator("#tabs").get_by_role("tab", name=tab, exact=True).first.click()
 
 
+def hold_next(page: Any, function: str) -> list[Any]:
+    """Hold back the page's next question to a function of the server; what is given holds its route once it came."""
+    held: list[Any] = []
+
+    def look(route: Any) -> None:
+        if held or function not in (route.request.post_data or ""):
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/component_server/**", look)
+    return held
+
+
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:
     """Wait until an app answers. Fails with its output when it ended or takes too long."""
     deadline = time.monotonic() + seconds

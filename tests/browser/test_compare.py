@@ -19,7 +19,7 @@ from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
 from reasoning_ui import compare_data, compare_files
 from reasoning_ui.compare_charts import CHARTS
-from tests.browser.conftest import open_run
+from tests.browser.conftest import hold_next, open_run
 from tests.export.hub_standin import serving
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
@@ -282,21 +282,19 @@ def test_a_broken_upload_to_the_hub_is_told_and_goes_on(page: Any, start_app: Ca
 def test_another_seed_is_trained_from_the_page_and_announced(page: Any, url: str, home: StudioHome) -> None:
     """By keyboard, while the page waits for an answer of a moment ago; the run that starts is deleted again."""
     open_tab(page, url, "Compare")
-    sentences, on_the_way = page.locator("#compare-sentences"), []
+    sentences = page.locator("#compare-sentences")
     expect(sentences).to_contain_text("This is one training run")
-    page.route("**/component_server/**", lambda route: (
-        route.continue_() if on_the_way or "compare_look" not in route.request.post_data else on_the_way.append(route)))
+    held = hold_next(page, "compare_look")
     page.evaluate("() => { studioCompare.look(); }")
     page.get_by_role("button", name="Train another seed").focus()
     with page.expect_response(lambda answer: "compare_again" in (answer.request.post_data or "")):
         page.keyboard.press("Enter")
-    [asked_before] = on_the_way
-    asked_before.continue_()
+    held[0].continue_()
     expect(sentences).to_contain_text("Seed 2 is being trained or waiting")
     expect(page.get_by_role("button", name="Train one more seed")).to_be_focused()
     [run] = [card.id for card in jobs.list_runs(home) if card.id != "demo-run"]
     assert home.run(run).recipe().seed == 2 and home.about(run)["name"] == "Demo (seed 2)"
     jobs.stop(home, run)
-    expect(sentences).to_contain_text("Seed 2 was stopped before it was through", timeout=60_000)
+    expect(sentences).to_contain_text("Seed 2 was stopped before it was through")
     jobs.delete(home, run)
     expect(sentences).not_to_contain_text("Seed 2")
