@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|sums|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the steps, the limits and the memory table, and `packing` takes it; `AIME=file`
 # adds AIME's problems to one seed of `learning`. Parts: all, unless some are named. What was found: docs/gpu-benchmarks.md.
 set -uo pipefail
@@ -58,12 +58,21 @@ if wanted steps; then # ours against the plain script, in turns; with vLLM also 
     step trl-transformers "$LARGE" -1b --steps 1 --skip 1 --repeats 5
   }
 fi
+if wanted sums; then # Unsloth sampling from sums in the weights that it shares with vLLM, off otherwise (docs/gpu.md)
+  sums() { # model, what its files' names end in, vLLM's share
+    REASONING_STUDIO_UNSLOTH_SUMS=1 $PYTHON -m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 \
+      --path unsloth --model "$1" --vllm-share "$3" --steps 2 --skip 2 --repeats 5 --quickstart 4 --again \
+      --out "$OUT/gpu-steps-unsloth-sums$2.json" || failed=1
+  }
+  sums "$MODEL" "" 0.1
+  [ -z "${LARGE:-}" ] || sums "$LARGE" -1b 0.15
+fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
   limits() { # model, what its files' names end in, vLLM's share
     VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON \
       "$HERE/benchmarks/plain/limits.py" --model "$1" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
       --vllm-share "$3" --out "$OUT/gpu-limits$2.json" || return
-    for path in trl-vllm unsloth; do
+    for path in trl-vllm unsloth unsloth-sums; do
       [ ! -e "$OUT/gpu-steps-$path$2.json" ] ||
         $PYTHON -m benchmarks.over_limit "$OUT/gpu-steps-$path$2.json" "$OUT/gpu-limits$2.json"
     done

@@ -5,6 +5,7 @@ that was imported earlier stays unpatched without a word. Each stage therefore r
 (`pipeline.stage_process`), whose working folder is the run's, since Unsloth writes generated code there.
 """
 
+import contextlib
 import os
 
 # Log-probabilities chunk by chunk with a small compiled kernel. Without it Unsloth compiles one function that is
@@ -36,14 +37,19 @@ from pipeline.engines.trl import (
 )
 from pipeline.engines.start import WITH_VLLM, Start
 from pipeline.engines.training_rows import grpo_rows, validation_rows
+from pipeline.engines.unsloth_sums import SamplesFromSums, name_no_adapter, wants_sums, without_adapters
 from pipeline.engines.vllm_sampling import vllm_rank
-from pipeline.engines.vllm_start import graphs_alone, is_small, start_sooner
+from pipeline.engines.vllm_start import graph_sizes, graphs_alone, is_small, start_sooner
 from pipeline.errors import EngineError
 from pipeline.recipe import Recipe
 from pipeline.rewards import RewardSet
 from pipeline.run import Run
 
 UNSLOTH_UNSET = 256  # its default of max_num_seqs
+
+
+class SummingGRPOTrainer(SamplesFromSums, RecordedGRPOTrainer):
+    """The recorded trainer, sampling from sums."""
 
 
 class UnslothEngine(TrlEngine):
@@ -67,7 +73,11 @@ class UnslothEngine(TrlEngine):
         start = Start(run, is_main=True)
         tell_slower(run)
         start.loading("vllm" if vllm else "model", WITH_VLLM if vllm else "Loading the model")
-        peft_model, tokenizer = self._load(run, snapshot(model, recipe.model) if vllm else model, sampling=vllm)
+        source = snapshot(model, recipe.model) if vllm else model
+        sums = vllm and wants_sums(recipe.model, source)
+        peft_model, tokenizer = self._load(run, source, sampling=vllm)
+        if sums:
+            name_no_adapter(peft_model)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
             args = grpo_config(run, rewards, use_vllm=vllm)
@@ -76,8 +86,8 @@ class UnslothEngine(TrlEngine):
             args.epsilon, args.beta = recipe.grpo.epsilon, recipe.grpo.beta
             args.epsilon_high = recipe.grpo.epsilon_high
             args.scale_rewards = recipe.rewards.scale
-            args.vllm_importance_sampling_correction = False  # its vLLM shares the weights; off is its default too
-            trainer = RecordedGRPOTrainer(
+            args.vllm_importance_sampling_correction = sums  # otherwise its vLLM shares the weights; off is its default
+            trainer = (SummingGRPOTrainer if sums else RecordedGRPOTrainer)(
                 model=peft_model, processing_class=tokenizer, args=args,
                 reward_funcs=[named(label) for label in rewards.labels],
                 train_dataset=grpo_rows(run, "grpo"), eval_dataset=validation_rows(run))
@@ -94,13 +104,15 @@ class UnslothEngine(TrlEngine):
         if sampling:
             start_sooner()
         options = vllm_options(run.recipe, source) if sampling else {}
+        sums = sampling and wants_sums(step, source)
         try:
-            model, tokenizer = FastLanguageModel.from_pretrained(
-                model_name=str(source), revision=step.revision if str(source) == step.source else None,
-                max_seq_length=step.max_length, dtype=None, use_exact_model_name=True, trust_remote_code=False,
-                load_in_4bit=precision == "4bit", load_in_8bit=precision == "8bit",
-                load_in_16bit=precision == "16bit", load_in_fp8=precision == "fp8",
-                use_gradient_checkpointing=_checkpointing(run), random_state=run.recipe.seed, **options)
+            with without_adapters() if sums else contextlib.nullcontext():
+                model, tokenizer = FastLanguageModel.from_pretrained(
+                    model_name=str(source), revision=step.revision if str(source) == step.source else None,
+                    max_seq_length=step.max_length, dtype=None, use_exact_model_name=True, trust_remote_code=False,
+                    load_in_4bit=precision == "4bit", load_in_8bit=precision == "8bit",
+                    load_in_16bit=precision == "16bit", load_in_fp8=precision == "fp8",
+                    use_gradient_checkpointing=_checkpointing(run), random_state=run.recipe.seed, **options)
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
             raise EngineError(f"Unsloth cannot load {str(source)!r}: {str(error).strip().splitlines()[0][:300]} "
                               "Try the engine trl, another precision, or another share of GPU memory.") from error
@@ -118,7 +130,11 @@ def vllm_options(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
     options: dict[str, Any] = {
         "fast_inference": True, "max_lora_rank": vllm_rank(recipe.lora.rank), "max_num_seqs": answers,
         "gpu_memory_utilization": recipe.model.gpu_memory_share}
-    return options | ({"compilation_config": graphs_alone(answers)} if is_small(folder) else {})
+    if is_small(folder):
+        options["compilation_config"] = graphs_alone(answers)
+    elif wants_sums(recipe.model, folder):  # as TRL's vLLM, which has no adapters either
+        options["compilation_config"] = {"cudagraph_capture_sizes": graph_sizes(answers)}
+    return options
 
 
 def answers_at_once(recipe: Recipe) -> int:

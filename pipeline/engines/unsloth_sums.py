@@ -1,0 +1,103 @@
+"""Sampling with Unsloth from sums, without an adapter in every request. Off until a GPU has shown what it gains.
+
+Unsloth's vLLM and the trainer hold the base's weights together, so vLLM adds the adapter's small products to every
+token: at a billion parameters 64 answers take 2.7 s, and without an adapter 1.5. Here the shared weights hold their
+sums with the adapter while vLLM samples, rounded as TRL's vLLM gets them (`vllm_weights`), and before anything learns
+the base's own come back bit for bit from a copy. Such a vLLM needs no adapters at all, so it has less to record and to
+compile at its start. Unsloth can do the same by itself (UNSLOTH_VLLM_MERGED_ROLLOUT), but rounds to the nearest value,
+which loses most of a small update (docs/benchmarks.md).
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+
+from pipeline.engines.vllm_start import is_small
+from pipeline.engines.vllm_weights import sum_with_adapters
+from pipeline.errors import EngineError
+from pipeline.recipe import ModelStep
+
+SWITCH = "REASONING_STUDIO_UNSLOTH_SUMS"
+LARGEST = 1_200_000_000  # parameters; the copy lies on the GPU while vLLM samples, when nothing is held for learning
+ADAPTER_OPTIONS = ("enable_lora", "max_loras", "max_lora_rank")
+
+
+class SamplesFromSums:
+    """Mixin before a `GRPOTrainer` class whose vLLM shares the weights of its model, a PeftModel."""
+
+    def scores_once(self) -> bool:
+        """See `ScoresOnce`: Unsloth scores all answers right after sampling in any case, and weights them itself."""
+        return False
+
+    def _generate_single_turn(self, *args, **more):  # type: ignore[no-untyped-def]
+        with sums_in_place(self.model, self.vllm_generation.llm):
+            return super()._generate_single_turn(*args, **more)
+
+
+def wants_sums(step: ModelStep, folder: str | Path) -> bool:
+    """Whether sampling from sums is switched on, and possible for the model in a folder."""
+    return os.environ.get(SWITCH) == "1" and step.precision == "16bit" and is_small(folder, most=LARGEST)
+
+
+@contextlib.contextmanager
+def without_adapters() -> Iterator[None]:
+    """A `vllm.LLM` that is made meanwhile is made without adapters, which Unsloth always asks for."""
+    import vllm
+
+    plain = vllm.LLM
+    vllm.LLM = lambda **options: plain(**{name: options[name] for name in options if name not in ADAPTER_OPTIONS})
+    try:
+        yield
+    finally:
+        vllm.LLM = plain
+
+
+def name_no_adapter(model: Any) -> None:
+    """Let Unsloth, which asks its model for the adapter before vLLM samples, name none in the request."""
+    model.load_lora = lambda *_, **__: None
+
+
+@contextlib.contextmanager
+def sums_in_place(model: Any, llm: Any) -> Iterator[None]:
+    """Meanwhile the base's weights, which a `vllm.LLM` in this process shares, hold their sums with the adapter.
+
+    The same adapter gives the same sums. Nothing can learn then. Raises EngineError where vLLM reads other weights.
+    """
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    _assert_shared(weights, llm)
+    with torch.inference_mode():  # in which vLLM's weights can be written, however it has made them
+        kept = [weight.clone() for weight in weights]
+    try:
+        with torch.inference_mode():
+            generator = torch.Generator(weights[0].device).manual_seed(0)
+            for layer, weight in zip(layers, weights, strict=True):
+                weight.copy_(sum_with_adapters(layer, weight, generator))
+            _finished(weights)
+        llm.reset_prefix_cache()
+        yield
+    finally:
+        with torch.inference_mode():
+            _finished(weights)
+            for weight, own in zip(weights, kept, strict=True):
+                weight.copy_(own)
+            _finished(weights)
+
+
+def _assert_shared(weights: list[torch.Tensor], llm: Any) -> None:
+    runner = llm.llm_engine.model_executor.driver_worker.model_runner
+    read = {weight.untyped_storage().data_ptr() for weight in runner.model.parameters()}
+    if any(weight.untyped_storage().data_ptr() not in read for weight in weights):
+        raise EngineError("vLLM does not read the weights that Unsloth trains beside, so it would sample from the base "
+                          f"alone. Start the app without {SWITCH}.")
+
+
+def _finished(weights: list[torch.Tensor]) -> None:
+    """Wait for the GPU: vLLM works on a stream of its own."""
+    if weights[0].is_cuda:
+        torch.cuda.synchronize(weights[0].device)
