@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|learning|steps|sums|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|less-memory|learning|steps|sums|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the steps, the limits and the memory table, and `packing` takes it; `AIME=file`
 # adds AIME's problems to one seed of `learning`. Parts: all, unless some are named. What was found: docs/gpu-benchmarks.md.
 set -uo pipefail
@@ -21,6 +21,11 @@ if wanted pipeline; then # SFT → merge → GRPO → merge → evaluation on bo
     $PYTHON -m benchmarks.gpu_pipeline --engine $engine --model "$MODEL" --train "$TRAIN" --test "$TEST" \
       --stop-after 5 --home "$WORK/$engine" --out "$OUT/gpu-$engine.json" || failed=1
   done
+fi
+if wanted less-memory; then # GRPO with a batch that no such GPU holds: the failure explained, and tried again with less
+  $PYTHON -m benchmarks.gpu_pipeline --engine trl --model "$MODEL" --train "$TRAIN" --test "$TEST" --sft-rows 1000 \
+    --sft-epochs 1 --batch 1024 --accumulation 1 --steps 3 --questions -1 --less-memory 4 --home "$WORK/less" \
+    --out "$OUT/gpu-less-memory.json" || failed=1
 fi
 if wanted learning; then # the recipe for GSM8K with three seeds: GRPO against SFT on the test
   for seed in 1 2 3; do

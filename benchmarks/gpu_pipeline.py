@@ -3,8 +3,10 @@
 The recipe is `pipeline.presets.gsm8k_recipe`, with what the options change. `--set SECTION.FIELD=VALUE`
 changes any other setting (the value as in YAML). `--stop-after` stops and resumes once in GRPO, `--levels` evaluates
 the GRPO model again in 8 and 4 bit, `--samples` asks the SFT and the GRPO model for several answers to each question,
-`--aime` adds a file of AIME problems to the comparison. Writes one JSON file: seconds per stage, every time and reward
-metric, events, and of the evaluation counts and right answers to each question, which `benchmarks.seeds` compares.
+`--aime` adds a file of AIME problems to the comparison. `--less-memory` presses *Try again with less memory* when there
+was too little. Writes one JSON file: seconds per stage, every time and reward metric, events, what each failure said
+and what was tried again, and of the evaluation counts and right answers to each question, which `benchmarks.seeds`
+compares.
 """
 
 import argparse
@@ -15,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from pipeline import jobs
+from pipeline import continuing, jobs
+from pipeline.failures import WANT_OF_MEMORY
 from pipeline.presets import gsm8k_recipe
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunReader
@@ -30,16 +33,21 @@ def main() -> None:
     args = _arguments()
     home = StudioHome(Path(args.home))
     run_id = jobs.start(home, _recipe(args))
-    folder = home.run(run_id)
     deadline = time.monotonic() + args.limit_seconds
-    state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
+    state, failures = _follow(home, run_id, args.stop_after, deadline, args.resumes), []
+    while state == "failed" and len(failures) < args.less_memory and (failed := _try_again(home, run_id)):
+        failures.append(failed)
+        run_id = failed["run"]
+        state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
+    folder = home.run(run_id)
     further = [{"models": ["sft", "grpo"], "samples": args.samples, "temperature": 0.5}] if args.samples else []
     further += [{"models": ["grpo"], "precisions": args.levels}] if args.levels else []
     for request in further:
         if state == "finished":
             jobs.submit(home, "evaluate", run_id, request={"benchmarks": ["test"], **request})
             state = _follow(home, run_id, 0, deadline, args.resumes)
-    Path(args.out).write_text(json.dumps({"engine": args.engine, "state": state, **_records(folder)}, indent=1))
+    found = {"engine": args.engine, "state": state, "failures": failures, **_records(folder)}
+    Path(args.out).write_text(json.dumps(found, indent=1))
     print(json.dumps({"engine": args.engine, "state": state, "run": str(folder.path)}))
 
 
@@ -70,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--aime", help="JSONL of AIME problems to answer too")
     parser.add_argument("--resumes", type=int, default=0, help="how often a failed run is resumed: another job on the "
                         "same GPU that ends while vLLM measures memory makes vLLM give up")
+    parser.add_argument("--less-memory", type=int, default=0, help="how often to try again with less memory at most")
     parser.add_argument("--set", nargs="*", default=[], metavar="SECTION.FIELD=VALUE", help="other settings, in YAML")
     parser.add_argument("--limit-seconds", type=float, default=1500)
     return parser.parse_args()
@@ -118,6 +127,22 @@ def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float, res
         elif now.state in OVER:
             return str(now.state)
     return "ran out of time"
+
+
+def _try_again(home: StudioHome, run_id: str) -> dict[str, Any] | None:
+    """Press *Try again with less memory*: what the failure said, and the new run with its lighter recipe; None for a
+    failure of another kind."""
+    now, before = jobs.state(home, run_id), home.run(run_id).recipe().model_dump()
+    if now.failure not in WANT_OF_MEMORY:
+        return None
+    new, _ = continuing.try_again(home, run_id)
+    changed = {f"{section}.{name}": [before[section][name], value]
+               for section, values in home.run(new).recipe().model_dump().items()
+               if isinstance(values, dict) and section != "parent"
+               for name, value in values.items() if before[section][name] != value}
+    print(f"tried again: {changed}", flush=True)
+    return {"stage": now.stage, "kind": now.failure, "reason": now.reason, "remedy": now.remedy, "run": new,
+            "parent": home.run(new).recipe().parent.model_dump(), "changed": changed}
 
 
 def _records(folder: RunFolder) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from pipeline.engines.trl import (
 )
 from pipeline.engines.start import WITH_VLLM, Start
 from pipeline.engines.training_rows import grpo_rows, validation_rows
-from pipeline.engines.unsloth_sums import SamplesFromSums, name_no_adapter, wants_sums, without_adapters
+from pipeline.engines.unsloth_sums import SWITCH, SamplesFromSums, name_no_adapter, wants_sums, without_adapters
 from pipeline.engines.vllm_sampling import vllm_rank
 from pipeline.engines.vllm_start import graph_sizes, graphs_alone, is_small, start_sooner
 from pipeline.errors import EngineError
@@ -77,6 +77,7 @@ class UnslothEngine(TrlEngine):
         sums = vllm and wants_sums(recipe.model, source)
         peft_model, tokenizer = self._load(run, source, sampling=vllm)
         if sums:
+            run.event("info", f"vLLM samples from sums of the base and the adapter, since {SWITCH} is set.")
             name_no_adapter(peft_model)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
