@@ -34,14 +34,16 @@ TYPED_FOR_RUN = """(run, name, note) => {
   return [chosen ?? run, typed["runs-name"] ?? null, typed["runs-note"] ?? null];
 }"""  # what was not typed stays as it is stored, also where the box still shows another run's
 USE_YAML = """async given => {
-  window.drafts.used = window.drafts.typed["reward-yaml"];
+  const text = window.drafts.typed["reward-yaml"];
   await window.rewardTurns.turn();
+  window.drafts.asked = text;
   return [given];
 }"""
-YAML_REFUSED = "() => { window.drafts.used = undefined; }"
+YAML_USED = "() => { window.drafts.used = window.drafts.asked; }"  # not before: a text that is refused stays
 FILL_YAML = """text => {
   const {typed, used} = window.drafts, draft = typed["reward-yaml"];
   if (draft?.trim() && draft !== used) return undefined;
   window.drafts.drop("reward-yaml");
+  window.drafts.used = undefined;
   return text;
 }"""

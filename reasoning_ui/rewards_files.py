@@ -64,8 +64,8 @@ class SetFiles:
         inputs, outputs = [s.tab, s.rewards, s.data, self.builder.place], self.builder.outputs
         for event, act, given in ((self.load.click, load, self.text), (self.upload.upload, opened, self.upload)):
             used = event(guard(act), given, s.rewards, js=drafts.USE_YAML, **QUIET)
+            used.success(None, js=drafts.YAML_USED, **QUIET)
             rewards_turns.ends(used.success(self.builder.reload, inputs, outputs, **QUIET))
-            used.failure(None, js=drafts.YAML_REFUSED, **QUIET)
             used.failure(None, js=rewards_turns.DONE, **QUIET)
         fill: dict[str, Any] = {"inputs": self.drawn, "outputs": self.text, "js": drafts.FILL_YAML, **QUIET}
         gr.on([s.timer.open_rewards, s.timer.changed_rewards], show, [s.tab, s.rewards], [self.drawn, self.save],

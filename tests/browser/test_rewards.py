@@ -114,7 +114,10 @@ def test_a_text_typed_before_the_first_drawing_stays_until_it_is_used(page: Any,
     expect(table).to_contain_text("format_exact")
     page.locator("#reward-remove").click()
     expect(table).not_to_contain_text("format_exact")
+    page.evaluate("() => window.hold()")
     page.locator("#yaml-load").click()
+    yaml.press("Tab")  # what the app says of the text has not come yet
+    page.evaluate("() => window.answerNow()")
     expect(page.get_by_text("There is no reward 'nonsense'")).to_be_visible()
     page.locator("#reward-add").click()
     expect(table).to_contain_text("format_exact")
