@@ -20,11 +20,13 @@ from peft.tuners.lora import LoraLayer
 from pipeline.engines.vllm_start import is_small
 from pipeline.engines.vllm_weights import sum_with_adapters
 from pipeline.errors import EngineError
+from pipeline.model_facts import read_facts
 from pipeline.recipe import ModelStep
 
 SWITCH = "REASONING_STUDIO_UNSLOTH_SUMS"
 LARGEST = 1_200_000_000  # parameters; the copy lies on the GPU while vLLM samples, when nothing is held for learning
-ADAPTER_OPTIONS = ("enable_lora", "max_loras", "max_lora_rank")
+FAMILIES = ("llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3")  # Unsloth gives others no adapter without vLLM's
+ADAPTER_OPTIONS = ("enable_lora", "max_loras", "max_lora_rank", "lora_target_modules")
 
 
 class SamplesFromSums:
@@ -41,7 +43,8 @@ class SamplesFromSums:
 
 def wants_sums(step: ModelStep, folder: str | Path) -> bool:
     """Whether sampling from sums is switched on, and possible for the model in a folder."""
-    return os.environ.get(SWITCH) == "1" and step.precision == "16bit" and is_small(folder, most=LARGEST)
+    return (os.environ.get(SWITCH) == "1" and step.precision == "16bit" and is_small(folder, most=LARGEST)
+            and read_facts(str(folder)).model_type in FAMILIES)
 
 
 @contextlib.contextmanager
@@ -50,7 +53,12 @@ def without_adapters() -> Iterator[None]:
     import vllm
 
     plain = vllm.LLM
-    vllm.LLM = lambda **options: plain(**{name: options[name] for name in options if name not in ADAPTER_OPTIONS})
+
+    class WithoutAdapters(plain):  # type: ignore[misc,valid-type]  # Unsloth looks at the class, too
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{name: options[name] for name in options if name not in ADAPTER_OPTIONS})
+
+    vllm.LLM = WithoutAdapters
     try:
         yield
     finally:
@@ -66,7 +74,8 @@ def name_no_adapter(model: Any) -> None:
 def sums_in_place(model: Any, llm: Any) -> Iterator[None]:
     """Meanwhile the base's weights, which a `vllm.LLM` in this process shares, hold their sums with the adapter.
 
-    The same adapter gives the same sums. Nothing can learn then. Raises EngineError where vLLM reads other weights.
+    The same adapter gives the same sums. Nothing can learn then. Raises EngineError where vLLM reads other weights, or
+    would answer with what it has cached of earlier ones.
     """
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     weights = [layer.get_base_layer().weight for layer in layers]
@@ -79,7 +88,8 @@ def sums_in_place(model: Any, llm: Any) -> Iterator[None]:
             for layer, weight in zip(layers, weights, strict=True):
                 weight.copy_(sum_with_adapters(layer, weight, generator))
             _finished(weights)
-        llm.reset_prefix_cache()
+        if not llm.reset_prefix_cache():  # which it refuses while an answer is open
+            raise EngineError(f"vLLM is still at work on earlier answers. Start the app without {SWITCH}.")
         yield
     finally:
         with torch.inference_mode():

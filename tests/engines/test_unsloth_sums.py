@@ -31,7 +31,7 @@ class Vllm:
     """What of a `vllm.LLM` in this process is looked at; its model's weights are those of `model`."""
 
     def __init__(self, model: PeftModel) -> None:
-        self.model, self.resets = torch.nn.Module(), 0
+        self.model, self.resets, self.busy = torch.nn.Module(), 0, False
         for number, layer in enumerate(model.base_model.model.model.layers):
             for group in (layer.self_attn, layer.mlp):
                 for name, parts in {**PARTS, "o_proj": ("o_proj",), "down_proj": ("down_proj",)}.items():
@@ -49,8 +49,9 @@ class Vllm:
         for layer, part in zip(layers, rows, strict=True):
             layer.weight = torch.nn.Parameter(part, requires_grad=False)
 
-    def reset_prefix_cache(self) -> None:
+    def reset_prefix_cache(self) -> bool:
         self.resets += 1
+        return not self.busy
 
     def read(self) -> dict[str, torch.Tensor]:
         """Its weights as they are now."""
@@ -133,14 +134,27 @@ def test_while_it_samples_the_trainer_has_the_sums_and_no_adapter_is_named() -> 
     assert not trainer.scores_once()
 
 
+def test_a_vllm_that_keeps_what_it_has_cached_does_not_sample() -> None:
+    model = learnt(torch.bfloat16, 1e-2)
+    llm = Vllm(model)
+    base, llm.busy = llm.read(), True
+    with pytest.raises(EngineError, match="earlier answers"), sums_in_place(model, llm):
+        raise AssertionError("it must not sample")
+    assert same(llm.read(), base)
+
+
 def test_vllm_is_made_without_adapters_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    vllm = SimpleNamespace(LLM=lambda **options: options)
+    class LLM:
+        def __init__(self, **options: Any) -> None:
+            self.options = options
+
+    vllm = SimpleNamespace(LLM=LLM)
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     asked = {"model": "here", "enable_lora": True, "max_loras": 1, "max_lora_rank": 64, "max_num_seqs": 8}
     with pytest.raises(RuntimeError), without_adapters():
-        assert vllm.LLM(**asked) == {"model": "here", "max_num_seqs": 8}
+        assert vllm.LLM(**asked).options == {"model": "here", "max_num_seqs": 8} and issubclass(vllm.LLM, LLM)
         raise RuntimeError("it fails to load")
-    assert vllm.LLM(**asked) == asked
+    assert vllm.LLM is LLM
 
 
 def test_it_is_off_and_for_small_bases_in_16_bits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +163,10 @@ def test_it_is_off_and_for_small_bases_in_16_bits_alone(monkeypatch: pytest.Monk
     assert not wants_sums(ModelStep(), folder)
     monkeypatch.setenv(SWITCH, "1")
     assert wants_sums(ModelStep(), folder)
+    other = SimpleNamespace(model_type="gemma3_text", parameters=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.engines.unsloth_sums.read_facts", lambda folder: other)
+        assert not wants_sums(ModelStep(), folder)
     assert not any(wants_sums(ModelStep(precision=precision), folder) for precision in ("8bit", "4bit", "fp8"))
     monkeypatch.setattr("pipeline.engines.unsloth_sums.LARGEST", 1000)
     assert not wants_sums(ModelStep(), folder)
