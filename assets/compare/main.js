@@ -111,9 +111,9 @@ class Compare {
     try {
       while (this.again) {
         this.again = false;
-        const chosen = { ...this.chosen }, { run, benchmark, way } = this;
-        const answer = await this.ask("compare_look", { seen: this.seen, drawn: this.drawn, ...chosen });
-        const same = run === this.run && benchmark === this.benchmark && way === this.way;
+        const chosen = { ...this.chosen }, { run, benchmark, way, seen, drawn } = this;
+        const answer = await this.ask("compare_look", { seen, drawn, ...chosen });
+        const same = run === this.run && benchmark === this.benchmark && way === this.way && seen === this.seen;
         if (same && answer) this.take(answer, chosen);
         else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more
       }

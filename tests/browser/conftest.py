@@ -132,18 +132,23 @@ def open_run(page: Any, url: str, run: str, tab: str) -> None:
     page.locator("#tabs").get_by_role("tab", name=tab, exact=True).first.click()
 
 
-def hold_next(page: Any, function: str) -> list[Any]:
-    """Hold back the page's next question to a function of the server; what is given holds its route once it came."""
-    held: list[Any] = []
+def held(page: Any, name: str, words: str = "") -> list[Any]:
+    """Questions to a function of the server that hold the words are kept back from now on, in this list."""
+    late: list[Any] = []
 
-    def look(route: Any) -> None:
-        if held or function not in (route.request.post_data or ""):
-            route.continue_()
-        else:
-            held.append(route)
+    def keep(route: Any) -> None:
+        body = route.request.post_data or ""
+        late.append(route) if name in body and words in body else route.continue_()
 
-    page.route("**/component_server/**", look)
-    return held
+    page.route("**/component_server/", keep)
+    return late
+
+
+def let_go(page: Any, late: list[Any]) -> None:
+    """What was held reaches the server now, and what comes after it at once."""
+    page.route("**/component_server/", lambda route: route.continue_())  # the newest rule is asked first
+    for route in late:
+        route.continue_()
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = 120) -> None:

@@ -19,7 +19,7 @@ from pipeline.studio_home import StudioHome
 from pipeline.tags import extract, scheme_of
 from reasoning_ui import compare_data, compare_files
 from reasoning_ui.compare_charts import CHARTS
-from tests.browser.conftest import hold_next, open_run
+from tests.browser.conftest import held, let_go, open_run
 from tests.export.hub_standin import serving
 
 TINY = Path(__file__).resolve().parents[2] / "assets" / "tiny-reasoner"
@@ -284,12 +284,12 @@ def test_another_seed_is_trained_from_the_page_and_announced(page: Any, url: str
     open_tab(page, url, "Compare")
     sentences = page.locator("#compare-sentences")
     expect(sentences).to_contain_text("This is one training run")
-    held = hold_next(page, "compare_look")
+    late = held(page, "compare_look")
     page.evaluate("() => { studioCompare.look(); }")
     page.get_by_role("button", name="Train another seed").focus()
     with page.expect_response(lambda answer: "compare_again" in (answer.request.post_data or "")):
         page.keyboard.press("Enter")
-    held[0].continue_()
+    let_go(page, late)
     expect(sentences).to_contain_text("Seed 2 is being trained or waiting")
     expect(page.get_by_role("button", name="Train one more seed")).to_be_focused()
     [run] = [card.id for card in jobs.list_runs(home) if card.id != "demo-run"]

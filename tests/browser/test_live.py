@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunWriter
 from pipeline.studio_home import StudioHome
-from tests.browser.test_other_run import held, look_at
+from tests.browser.conftest import held
+from tests.browser.test_other_run import look_at
 from tests.live.synthetic import Synthetic, write_run
 
 DRAWN = ".live-plot .main-svg"

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pipeline.recipe import Recipe
 from pipeline.run_folder import RunFolder, RunWriter
 from pipeline.studio_home import StudioHome
-from tests.browser.conftest import HOLD, open_run
+from tests.browser.conftest import HOLD, held, let_go, open_run
 from tests.browser.test_compare import TINY, _answer
 
 PLACES = {"first-run": 12, "second-run": 5}  # questions; base has none right, GRPO the even ones
@@ -51,18 +51,6 @@ def set_box(page: Any, name: str, text: str) -> None:
         "(box, text) => { box.value = text; box.dispatchEvent(new Event('input', {bubbles: true})); }", text)
 
 
-def held(page: Any, name: str, words: str) -> list[Any]:
-    """Requests for a server function that hold the words are kept back from now on, in this list."""
-    late: list[Any] = []
-
-    def keep(route: Any) -> None:
-        body = route.request.post_data or ""
-        late.append(route) if name in body and words in body else route.continue_()
-
-    page.route("**/component_server/", keep)
-    return late
-
-
 def test_questions_of_the_run_before_do_not_come_late(page: Any, url: str) -> None:
     """Its filtered list is answered after the other run's page is there."""
     open_tab(page, url, "Compare")
@@ -81,18 +69,18 @@ def test_questions_of_the_run_before_do_not_come_late(page: Any, url: str) -> No
 
 
 def test_a_filter_chosen_while_the_page_is_asked_for_anew_stays(page: Any, url: str) -> None:
-    """As when an evaluation has just ended: the answer with all questions comes after the choice."""
+    """As when an evaluation has just ended: the answer with all questions comes after the choice, and before it one
+    that there is nothing new, which was true when it was asked for."""
     open_tab(page, url, "Compare")
     count = page.locator("#compare-count")
     expect(count).to_contain_text("12 of 12")
     late = held(page, "compare_look", "first-run")
-    page.evaluate("() => { Object.assign(window.studioCompare, {seen: '', drawn: ''}); window.studioCompare.look(); }")
+    page.evaluate("() => { studioCompare.look(); Object.assign(studioCompare, {seen: '', drawn: ''}); "
+                  "studioCompare.look(); }")
     page.locator("#compare-filter label", has_text="Fixed by GRPO").click()
     expect(count).to_contain_text("6 of 12")
-    page.evaluate("() => { window.drawnBefore = window.studioCompare.drawn; }")
-    for route in late:
-        route.continue_()
-    page.wait_for_function("() => window.studioCompare.drawn !== window.drawnBefore")
+    let_go(page, late)
+    page.wait_for_function("() => studioCompare.drawn")
     expect(page.get_by_role("radio", name="Fixed by GRPO")).to_be_checked()
     expect(count).to_contain_text("6 of 12")
 
