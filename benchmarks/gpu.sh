@@ -49,11 +49,11 @@ if wanted reward; then # from one SFT model: seconds of learning until a validat
   done; done
   $PYTHON -m benchmarks.seconds_to_reward "${pairs[@]}" --reward 0.95 1.0 1.04 || failed=1
 fi
+step() { # path, model, what its files' names end in, settings
+  $PYTHON -m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 --path "$1" --model "$2" \
+    --out "$OUT/gpu-steps-$1$3.json" "${@:4}" || failed=1
+}
 if wanted steps; then # ours against the plain script, in turns; with vLLM also against the quickstart's batch
-  step() { # path, model, what its files' names end in, settings
-    $PYTHON -m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 --path "$1" --model "$2" \
-      --out "$OUT/gpu-steps-$1$3.json" "${@:4}" || failed=1
-  }
   step trl-vllm "$MODEL" "" --vllm-share 0.1 --steps 3 --skip 3 --repeats 6 --quickstart 4 --again
   step unsloth "$MODEL" "" --vllm-share 0.1 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
   step trl-transformers "$MODEL" "" --steps 1 --skip 1 --repeats 5
@@ -64,13 +64,11 @@ if wanted steps; then # ours against the plain script, in turns; with vLLM also 
   }
 fi
 if wanted sums; then # Unsloth sampling from sums in the weights that it shares with vLLM, off otherwise (docs/gpu.md)
-  sums() { # model, what its files' names end in, vLLM's share
-    REASONING_STUDIO_UNSLOTH_SUMS=1 $PYTHON -m benchmarks.steps --data "$TRAIN" --max-tokens 512 --max-length 1024 \
-      --path unsloth --model "$1" --vllm-share "$3" --steps 2 --skip 2 --repeats 5 --quickstart 4 --again \
-      --out "$OUT/gpu-steps-unsloth-sums$2.json" || failed=1
-  }
-  sums "$MODEL" "" 0.1
-  [ -z "${LARGE:-}" ] || sums "$LARGE" -1b 0.15
+  export REASONING_STUDIO_UNSLOTH_SUMS=1
+  step unsloth "$MODEL" -sums --vllm-share 0.1 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
+  [ -z "${LARGE:-}" ] ||
+    step unsloth "$LARGE" -sums-1b --vllm-share 0.15 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
+  unset REASONING_STUDIO_UNSLOTH_SUMS
 fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
   limits() { # model, what its files' names end in, vLLM's share

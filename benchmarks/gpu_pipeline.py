@@ -34,11 +34,11 @@ def main() -> None:
     home = StudioHome(Path(args.home))
     run_id = jobs.start(home, _recipe(args))
     deadline = time.monotonic() + args.limit_seconds
-    state, failures = _follow(home, run_id, args.stop_after, deadline, args.resumes), []
-    while state == "failed" and len(failures) < args.less_memory and (failed := _try_again(home, run_id)):
+    failures: list[dict[str, Any]] = []
+    while ((state := _follow(home, run_id, args.stop_after, deadline, args.resumes)) == "failed"
+           and len(failures) < args.less_memory and (failed := _try_again(home, run_id))):
         failures.append(failed)
         run_id = failed["run"]
-        state = _follow(home, run_id, args.stop_after, deadline, args.resumes)
     folder = home.run(run_id)
     further = [{"models": ["sft", "grpo"], "samples": args.samples, "temperature": 0.5}] if args.samples else []
     further += [{"models": ["grpo"], "precisions": args.levels}] if args.levels else []
@@ -132,17 +132,13 @@ def _follow(home: StudioHome, run_id: str, stop_after: int, deadline: float, res
 def _try_again(home: StudioHome, run_id: str) -> dict[str, Any] | None:
     """Press *Try again with less memory*: what the failure said, and the new run with its lighter recipe; None for a
     failure of another kind."""
-    now, before = jobs.state(home, run_id), home.run(run_id).recipe().model_dump()
+    now = jobs.state(home, run_id)
     if now.failure not in WANT_OF_MEMORY:
         return None
-    new, _ = continuing.try_again(home, run_id)
-    changed = {f"{section}.{name}": [before[section][name], value]
-               for section, values in home.run(new).recipe().model_dump().items()
-               if isinstance(values, dict) and section != "parent"
-               for name, value in values.items() if before[section][name] != value}
-    print(f"tried again: {changed}", flush=True)
+    new, lighter = continuing.try_again(home, run_id)
+    print(f"tried again: {'; '.join(lighter.changes)}", flush=True)
     return {"stage": now.stage, "kind": now.failure, "reason": now.reason, "remedy": now.remedy, "run": new,
-            "parent": home.run(new).recipe().parent.model_dump(), "changed": changed}
+            "changes": lighter.changes, "parent": home.run(new).recipe().parent.model_dump()}
 
 
 def _records(folder: RunFolder) -> dict[str, Any]:

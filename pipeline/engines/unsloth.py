@@ -75,7 +75,7 @@ class UnslothEngine(TrlEngine):
         start.loading("vllm" if vllm else "model", WITH_VLLM if vllm else "Loading the model")
         source = snapshot(model, recipe.model) if vllm else model
         sums = vllm and wants_sums(recipe.model, source)
-        peft_model, tokenizer = self._load(run, source, sampling=vllm)
+        peft_model, tokenizer = self._load(run, source, sampling=vllm, sums=sums)
         if sums:
             run.event("info", f"vLLM samples from sums of the base and the adapter, since {SWITCH} is set.")
             name_no_adapter(peft_model)
@@ -95,7 +95,7 @@ class UnslothEngine(TrlEngine):
             tell_trainable(run, peft_model)
             train_grpo_with(run, trainer, rewards, scheme, start)
 
-    def _load(self, run: Run, source: str | Path, sampling: bool) -> tuple[Any, Any]:
+    def _load(self, run: Run, source: str | Path, sampling: bool, sums: bool = False) -> tuple[Any, Any]:
         step, lora = run.recipe.model, run.recipe.lora
         precision = step.precision
         if precision == "fp8" and not sampling:  # given no vLLM and an exact name, Unsloth loads 16 bit without a word
@@ -104,8 +104,7 @@ class UnslothEngine(TrlEngine):
         set_seed(run.recipe.seed)
         if sampling:
             start_sooner()
-        options = vllm_options(run.recipe, source) if sampling else {}
-        sums = sampling and wants_sums(step, source)
+        options = vllm_options(run.recipe, source, sums) if sampling else {}
         try:
             with without_adapters() if sums else contextlib.nullcontext():
                 model, tokenizer = FastLanguageModel.from_pretrained(
@@ -125,15 +124,15 @@ class UnslothEngine(TrlEngine):
         return model, tokenizer
 
 
-def vllm_options(recipe: Recipe, folder: str | Path) -> dict[str, Any]:
-    """What Unsloth is told of the vLLM that samples from the model in a folder."""
+def vllm_options(recipe: Recipe, folder: str | Path, sums: bool) -> dict[str, Any]:
+    """What Unsloth is told of the vLLM that samples from the model in a folder, or from `sums` with its adapter."""
     answers = answers_at_once(recipe)
     options: dict[str, Any] = {
         "fast_inference": True, "max_lora_rank": vllm_rank(recipe.lora.rank), "max_num_seqs": answers,
         "gpu_memory_utilization": recipe.model.gpu_memory_share}
     if is_small(folder):
         options["compilation_config"] = graphs_alone(answers)
-    elif wants_sums(recipe.model, folder):  # as TRL's vLLM, which has no adapters either
+    elif sums:  # as TRL's vLLM, which has no adapters either
         options["compilation_config"] = {"cudagraph_capture_sizes": graph_sizes(answers)}
     return options
 

@@ -70,8 +70,7 @@ class SummedWeights(TrainersVllm):
         TRL hands over layer by layer, and vLLM lists all its parameters for each.
         """
         _wake(self)
-        loaded = self.llm.llm_engine.model_executor.driver_worker.model_runner.model
-        loaded.load_weights(summed_weights(self.model, everything=self.enable_sleep_mode))
+        model_inside(self.llm).load_weights(summed_weights(self.model, everything=self.enable_sleep_mode))
         self.llm.reset_prefix_cache()
 
 
@@ -101,6 +100,11 @@ class AdapterRequests(TrainersVllm):
         from vllm.lora.request import LoRARequest
 
         return LoRARequest(f"step-{self._version}", self._version, self._adapter.name)
+
+
+def model_inside(llm: Any) -> Any:
+    """The torch module with which a `vllm.LLM` in this process answers."""
+    return llm.llm_engine.model_executor.driver_worker.model_runner.model
 
 
 def _wake(generation: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.run_folder import CompletionRecord, GroupRecord, RunWriter
 from pipeline.studio_home import StudioHome
-from tests.browser.conftest import held
+from tests.browser.conftest import held, let_go
 from tests.browser.test_other_run import look_at
 from tests.live.synthetic import Synthetic, write_run
 
@@ -233,8 +233,7 @@ def test_parts_of_the_run_before_do_not_come_late(page: Any, url: str) -> None:
             page.wait_for_timeout(20)
         look_at(page, "second-run")
         page.wait_for_function("() => document.querySelector('.live-root').live.run === 'second-run'")
-        for route in late:
-            route.continue_()
+        let_go(page, late)
         seen = page.evaluate("""async () => {
           const {live} = document.querySelector(".live-root");
           await live.ask("live_groups", {run: live.run});  // after the late part
