@@ -12,8 +12,9 @@ the rounds with its 95 % interval (Student's t on the logarithms), for the media
 second. Nothing else may use the machine meanwhile.
 
 With `--quickstart N`, in the first N rounds the plain script also runs as its quickstart has it: 8 answers at a time,
-accumulated to as many per optimizer step; ours / quickstart is printed too. Ours is started first of all, so its start
-is the one with cold compile caches; with `--again` it is started once more at the end, with warm ones.
+accumulated to as many per optimizer step; ours / quickstart is printed too. With `--quickstart-alone` that is the only
+other side. Ours is started first of all, so its start is the one with cold compile caches; with `--again` it is started
+once more at the end, with warm ones.
 
 Where vLLM samples, also printed and kept: how far it and the trainer are apart in each step, and what TRL multiplies
 each answer's loss with for that (the plain script's log, `sampling/importance_sampling_ratio/…`).
@@ -157,7 +158,8 @@ def main() -> None:
     given = args.data
     result: dict[str, Any] = {"path": args.path, "settings": dict(vars(args)), "sides": {}}
     try:
-        for name in ("ours", "plain", *(["quickstart"] if args.quickstart else [])):
+        others = [*([] if args.quickstart_alone else ["plain"]), *(["quickstart"] if args.quickstart else [])]
+        for name in ("ours", *others):
             sides.append(_started(args, work, name, deadline))
             sides[-1].signal(signal.SIGSTOP)
             args.data = args.data if name != "ours" else prepared_rows(work)
@@ -234,6 +236,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4, help="steps that count in each turn")
     parser.add_argument("--again", action="store_true", help="start ours once more, with warm caches")
     parser.add_argument("--quickstart", type=int, default=0, help="rounds in which the quickstart's batch runs too")
+    parser.add_argument("--quickstart-alone", action="store_true", help="no plain script with our batch beside it")
     parser.add_argument("--skip", type=int, default=4, help="first steps of each side, which do not count")
     parser.add_argument("--batch", type=int, default=64, help="answers per optimizer step")
     parser.add_argument("--accumulation", type=int, default=1)
@@ -244,7 +247,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vllm-share", type=float, default=0.3)
     parser.add_argument("--limit-seconds", type=float, default=3600, help="for everything")
     parser.add_argument("--out")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.quickstart = args.repeats if args.quickstart_alone else args.quickstart
+    return args
 
 
 if __name__ == "__main__":
