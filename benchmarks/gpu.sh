@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The numbers that need an NVIDIA GPU, one job at a time; each part prints what it found and keeps its raw output.
-#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|less-memory|learning|steps|sums|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
+#   MODEL=folder TRAIN=gsm8k/train.jsonl TEST=gsm8k/test.jsonl bash benchmarks/gpu.sh [pipeline|less-memory|learning|steps|reward|limits|follows|text|once|sampling|ways|packing|several|curve|at-once|evaluation|memory …]
 # `LARGE=folder` adds a second model size to the steps, the limits and the memory table, and `packing` takes it; `AIME=file`
 # adds AIME's problems to one seed of `learning`. Parts: all, unless some are named. What was found: docs/gpu-benchmarks.md.
 set -uo pipefail
@@ -63,19 +63,12 @@ if wanted steps; then # ours against the plain script, in turns; with vLLM also 
     step trl-transformers "$LARGE" -1b --steps 1 --skip 1 --repeats 5
   }
 fi
-if wanted sums; then # Unsloth sampling from sums in the weights that it shares with vLLM, off otherwise (docs/gpu.md)
-  export REASONING_STUDIO_UNSLOTH_SUMS=1
-  step unsloth "$MODEL" -sums --vllm-share 0.1 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
-  [ -z "${LARGE:-}" ] ||
-    step unsloth "$LARGE" -sums-1b --vllm-share 0.15 --steps 2 --skip 2 --repeats 5 --quickstart 4 --again
-  unset REASONING_STUDIO_UNSLOTH_SUMS
-fi
 if wanted limits; then # sampling alone plus one forward and backward pass alone: what a step could cost at best
   limits() { # model, what its files' names end in, vLLM's share
     VLLM_USE_FLASHINFER_SAMPLER=0 PYTHONPATH="$PYTHONPATH:$HERE/benchmarks/plain" $PYTHON \
       "$HERE/benchmarks/plain/limits.py" --model "$1" --data "$TRAIN" --batch 64 --max-tokens 512 --max-length 1024 \
       --vllm-share "$3" --out "$OUT/gpu-limits$2.json" || return
-    for path in trl-vllm unsloth unsloth-sums; do
+    for path in trl-vllm unsloth; do
       [ ! -e "$OUT/gpu-steps-$path$2.json" ] ||
         $PYTHON -m benchmarks.over_limit "$OUT/gpu-steps-$path$2.json" "$OUT/gpu-limits$2.json"
     done

@@ -35,17 +35,20 @@ def main() -> None:
     run_id = jobs.start(home, _recipe(args))
     deadline = time.monotonic() + args.limit_seconds
     failures: list[dict[str, Any]] = []
-    while ((state := _follow(home, run_id, args.stop_after, deadline, args.resumes)) == "failed"
-           and len(failures) < args.less_memory and (failed := _try_again(home, run_id))):
-        failures.append(failed)
-        run_id = failed["run"]
-    folder = home.run(run_id)
     further = [{"models": ["sft", "grpo"], "samples": args.samples, "temperature": 0.5}] if args.samples else []
     further += [{"models": ["grpo"], "precisions": args.levels}] if args.levels else []
-    for request in further:
-        if state == "finished":
-            jobs.submit(home, "evaluate", run_id, request={"benchmarks": ["test"], **request})
-            state = _follow(home, run_id, 0, deadline, args.resumes)
+    try:
+        while ((state := _follow(home, run_id, args.stop_after, deadline, args.resumes)) == "failed"
+               and len(failures) < args.less_memory and (failed := _try_again(home, run_id))):
+            failures.append(failed)
+            run_id = failed["run"]
+        for request in further:
+            if state == "finished":
+                jobs.submit(home, "evaluate", run_id, request={"benchmarks": ["test"], **request})
+                state = _follow(home, run_id, 0, deadline, args.resumes)
+    except KeyboardInterrupt:
+        state = "interrupted"
+    folder = home.run(run_id)
     found = {"engine": args.engine, "state": state, "failures": failures, **_records(folder)}
     Path(args.out).write_text(json.dumps(found, indent=1))
     print(json.dumps({"engine": args.engine, "state": state, "run": str(folder.path)}))

@@ -19,6 +19,8 @@ SLOW_8BIT = (" Sampling from an 8-bit base is slow besides (a third of a second 
 NOT_8BIT = "vLLM cannot follow an 8-bit base while it learns (16bit and 4bit it can)"
 VLLM_NAMES = ("vllm", "model_executor/models/registry.py", r'"(\w+(?:ForCausalLM|LMHeadModel))":\s*\(')
 UNSLOTH_NAMES = ("unsloth", "models/loader.py", r'\bmodel_type == "(\w+)"')
+SUMMED_FAMILIES = ("llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3")  # others need vLLM's adapters in Unsloth
+SUMMED_PARAMETERS = 1_200_000_000  # the copy takes two bytes for each; the largest timed has 1,074 million
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
         problems.append(f"{model.precision} needs bitsandbytes, which is not installed (on Linux: "
                         "`pip install bitsandbytes`): choose 16bit.")
     return problems
+
+
+def samples_from_sums(model: ModelStep, model_type: str, parameters: int) -> bool:
+    """Whether vLLM samples from sums of the base and the adapter, as TRL's does, where Unsloth trains such a model; for
+    others the adapter is in every request (`pipeline.engines.unsloth_sums`)."""
+    return model.precision == "16bit" and model_type in SUMMED_FAMILIES and 0 < parameters <= SUMMED_PARAMETERS
 
 
 def has_unsloth(hardware: Hardware) -> bool:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pipeline.engine_choice import Choice, choose
+from pipeline.engine_choice import Choice, choose, samples_from_sums
 from pipeline.hardware import GIB, Hardware
-from pipeline.model_check import trainable_parameters, weights_gib
+from pipeline.model_check import targeted_parameters, trainable_parameters, weights_gib
 from pipeline.model_facts import ModelFacts
 from pipeline.recipe import Recipe
 
@@ -33,9 +33,8 @@ CONSTANTS = {
     "unsloth_layer": 0.75,  # of a layer's activations, with its kernels; the layers' inputs go to the machine's memory
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
-# Up to this size `auto` prefers TRL with vLLM to Unsloth. Measured (docs/gpu-benchmarks.md): at 135 million parameters
-# a GRPO step takes 2.4, not 3.6 s, and the first one comes as soon; SFT takes six times the memory. At a billion
-# neither is clearly faster.
+# Up to this size `auto` prefers TRL with vLLM to Unsloth, as its steps were faster (docs/gpu-benchmarks.md); SFT takes
+# six times the memory. At a billion neither is clearly faster.
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
@@ -106,6 +105,7 @@ def estimate_grpo(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Esti
         awake, beside = _vllm_bars(recipe, facts, hardware)
         if _unsloth(recipe, hardware):
             bars = [bar for bar in bars if bar.name != "Weights"]  # vLLM's are the trainer's too
+            bars += _copy_bar(recipe, facts, sum(bar.gib for bar in learning))
         if recipe.model.vllm_sleep:
             more = sum(bar.gib for bar in awake) - sum(bar.gib for bar in learning)
             awake = [Bar("vLLM, in turns", max(more, 0.0), "what sampling needs beyond the memory that learning left")]
@@ -273,6 +273,14 @@ def _vllm_bars(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> tuple[l
     ]
     graphs = Bar("CUDA graphs", CONSTANTS["vllm_graphs_gib"], "recorded kernels that make vLLM fast")
     return awake, [] if shared else [graphs]
+
+
+def _copy_bar(recipe: Recipe, facts: ModelFacts, learning_gib: float) -> list[Bar]:
+    """The copy that Unsloth's sampling from sums needs, where it takes more than learning holds at other times."""
+    more = 2 * targeted_parameters(facts, recipe.lora.targets) / GIB - learning_gib
+    why = "the base's own weights while vLLM samples from sums, beyond what learning holds at other times"
+    summed = samples_from_sums(recipe.model, facts.model_type, facts.parameters)
+    return [Bar("Copy of the weights", more, why)] if summed and more > 0 else []
 
 
 def _best_share(recipe: Recipe, facts: ModelFacts, hardware: Hardware, batch: int, times: int) -> float | None:

@@ -74,6 +74,11 @@ def trainable_parameters(facts: ModelFacts, rank: int, targets: list[str]) -> in
     return sum(rank * (a + b) for shapes in lora_targets(facts, targets).values() for a, b in shapes)
 
 
+def targeted_parameters(facts: ModelFacts, targets: list[str]) -> int:
+    """Weights of the layers that have an adapter."""
+    return sum(a * b for shapes in lora_targets(facts, targets).values() for a, b in shapes)
+
+
 def _space_problems(facts: ModelFacts, model: ModelStep, hardware: Hardware, home: Path | None) -> list[str]:
     problems = []
     weights, capacity = weights_gib(facts, model.precision, hardware), hardware.device_memory_gib

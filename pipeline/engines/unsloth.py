@@ -22,6 +22,7 @@ from typing import Any
 from transformers import set_seed
 
 from pipeline import tags
+from pipeline.engine_choice import samples_from_sums
 from pipeline.engines.loading import adapter_layers, snapshot
 from pipeline.engines.trl import (
     RecordedGRPOTrainer,
@@ -37,11 +38,12 @@ from pipeline.engines.trl import (
 )
 from pipeline.engines.start import WITH_VLLM, Start
 from pipeline.engines.training_rows import grpo_rows, validation_rows
-from pipeline.engines.unsloth_sums import SWITCH, SamplesFromSums, name_no_adapter, wants_sums, without_adapters
+from pipeline.engines.unsloth_sums import SamplesFromSums, name_no_adapter, without_adapters
 from pipeline.engines.vllm_sampling import vllm_rank
 from pipeline.engines.vllm_start import graph_sizes, graphs_alone, is_small, start_sooner
 from pipeline.errors import EngineError
-from pipeline.recipe import Recipe
+from pipeline.model_facts import facts_at_hand
+from pipeline.recipe import ModelStep, Recipe
 from pipeline.rewards import RewardSet
 from pipeline.run import Run
 
@@ -74,10 +76,9 @@ class UnslothEngine(TrlEngine):
         tell_slower(run)
         start.loading("vllm" if vllm else "model", WITH_VLLM if vllm else "Loading the model")
         source = snapshot(model, recipe.model) if vllm else model
-        sums = vllm and wants_sums(recipe.model, source)
+        sums = vllm and _from_sums(recipe.model, source)
         peft_model, tokenizer = self._load(run, source, sampling=vllm, sums=sums)
         if sums:
-            run.event("info", f"vLLM samples from sums of the base and the adapter, since {SWITCH} is set.")
             name_no_adapter(peft_model)
         scheme = tags.scheme_of(recipe.data.tags)
         with RewardSet(recipe.rewards, scheme, count_tokens=token_counter(tokenizer)) as rewards:
@@ -151,6 +152,11 @@ def assert_patched() -> None:
     if not any(name.startswith("UnslothGRPOTrainer") or name.startswith("_UnslothGRPOTrainer") for name in names):
         raise EngineError(f"Unsloth {unsloth.__version__} did not patch TRL's GRPOTrainer, so its loss would not be "
                           "used. Install the versions in requirements-gpu.txt, or choose the engine trl.")
+
+
+def _from_sums(step: ModelStep, folder: str | Path) -> bool:
+    facts = facts_at_hand(str(folder))
+    return facts is not None and samples_from_sums(step, facts.model_type, facts.parameters)
 
 
 def _checkpointing(run: Run) -> str | bool:

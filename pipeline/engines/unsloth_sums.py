@@ -1,31 +1,24 @@
-"""Sampling with Unsloth from sums, without an adapter in every request. Off until a GPU has shown what it gains.
+"""Sampling with Unsloth from sums, without an adapter in every request.
 
 Unsloth's vLLM and the trainer hold the base's weights together, so vLLM adds the adapter's small products to every
-token: at a billion parameters 64 answers take 2.7 s with Unsloth's scoring of them, and 1.5 s in a vLLM without an
-adapter and without scoring. Here the shared weights hold their sums with the adapter while vLLM samples, rounded as
-TRL's vLLM gets them (`vllm_weights`), and before anything learns the base's own come back bit for bit from a copy. Such
-a vLLM needs no adapters at all, so it has less to record and to compile at its start. Unsloth can do the same by itself
-(UNSLOTH_VLLM_MERGED_ROLLOUT), but rounds to the nearest value, which loses most of a small update (docs/benchmarks.md).
+token, which takes longer than sampling itself with a small model (docs/gpu-benchmarks.md). Here the shared weights hold
+their sums with the adapter while vLLM samples, rounded as TRL's vLLM gets them (`vllm_weights`), and before anything
+learns the base's own come back bit for bit from a copy. Such a vLLM needs no adapters at all, so it has less to record
+and to compile at its start. Unsloth can do the same by itself (UNSLOTH_VLLM_MERGED_ROLLOUT), but rounds to the nearest
+value, which loses most of a small update (docs/benchmarks.md). For which models: `engine_choice.samples_from_sums`.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
 
-from pipeline.engines.vllm_start import is_small
 from pipeline.engines.vllm_weights import model_inside, sum_with_adapters
 from pipeline.errors import EngineError
-from pipeline.model_facts import read_facts
-from pipeline.recipe import ModelStep
 
-SWITCH = "REASONING_STUDIO_UNSLOTH_SUMS"
-LARGEST = 1_200_000_000  # parameters; the copy lies on the GPU while vLLM samples, when nothing is held for learning
-FAMILIES = ("llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3")  # Unsloth gives others no adapter without vLLM's
+REMEDY = "Resume the run, or start it again with the engine trl."
 ADAPTER_OPTIONS = ("enable_lora", "max_loras", "max_lora_rank", "lora_target_modules")
 
 
@@ -39,12 +32,6 @@ class SamplesFromSums:
     def _generate_single_turn(self, *args, **more):  # type: ignore[no-untyped-def]
         with sums_in_place(self.model, self.vllm_generation.llm):
             return super()._generate_single_turn(*args, **more)
-
-
-def wants_sums(step: ModelStep, folder: str | Path) -> bool:
-    """Whether sampling from sums is switched on, and possible for the model in a folder."""
-    return (os.environ.get(SWITCH) == "1" and step.precision == "16bit" and is_small(folder, most=LARGEST)
-            and read_facts(str(folder)).model_type in FAMILIES)
 
 
 @contextlib.contextmanager
@@ -89,7 +76,7 @@ def sums_in_place(model: Any, llm: Any) -> Iterator[None]:
                 weight.copy_(sum_with_adapters(layer, weight, generator))
             _finished(weights)
         if not llm.reset_prefix_cache():  # which it refuses while an answer is open
-            raise EngineError(f"vLLM is still at work on earlier answers. Start the app without {SWITCH}.")
+            raise EngineError(f"vLLM is still at work on earlier answers. {REMEDY}")
         yield
     finally:
         with torch.inference_mode():
@@ -103,7 +90,7 @@ def _assert_shared(weights: list[torch.Tensor], llm: Any) -> None:
     read = {weight.untyped_storage().data_ptr() for weight in model_inside(llm).parameters()}
     if any(weight.untyped_storage().data_ptr() not in read for weight in weights):
         raise EngineError("vLLM does not read the weights that Unsloth trains beside, so it would sample from the base "
-                          f"alone. Start the app without {SWITCH}.")
+                          f"alone. {REMEDY}")
 
 
 def _finished(weights: list[torch.Tensor]) -> None:

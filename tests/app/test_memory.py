@@ -27,10 +27,7 @@ LINEARS = {"q_proj": ((1536, 1536),) * 28, "k_proj": ((256, 1536),) * 28, "v_pro
            "down_proj": ((1536, 8960),) * 28}
 QWEN = ModelFacts("qwen", "Qwen2ForCausalLM", "qwen2", 1_543_714_304, 3_087_467_144, 28, 1536, 8960, 151_936, 2, 128,
                   32_768, True, LINEARS)
-
-
-PACKAGES = {"torch": "2.11.0", "vllm": "0.26.0", "unsloth": "2026.10.5", "unsloth_zoo": "2026.10.7",
-            "bitsandbytes": "0.50.2"}
+PACKAGES = dict.fromkeys(("torch", "vllm", "unsloth", "unsloth_zoo", "bitsandbytes"), "1.0")
 
 
 def gpu(memory_gib: float, used_gib: float = 0.0) -> Hardware:
@@ -250,6 +247,18 @@ def test_so_are_those_that_were_told_before_they_were_measured(
     """Batch 32, three tenths of the GPU for vLLM: docs/results/gpu-memory-4.json."""
     told = estimated(SMALL, model | {"max_length": 1024, "gpu_memory_share": 0.3}, 32, stage)
     assert 0.85 <= peak_gib / told <= 1.15
+
+
+def test_a_copy_for_sampling_from_sums_counts_where_learning_leaves_no_room_for_it() -> None:
+    """Two bytes for each weight that has an adapter; learning from a few short answers holds less."""
+    grpo = GrpoStep(batch_size=2, num_generations=2, max_completion_tokens=128)
+    recipe = Recipe(model=ModelStep(engine="unsloth", max_length=256, gpu_memory_share=0.1), grpo=grpo)
+    copy, scores, activations = (bar(estimate_grpo(recipe, BILLION, gpu(24)), name)
+                                 for name in ("Copy of the weights", "Token scores", "Activations"))
+    assert copy + scores + activations == pytest.approx(2 * BILLION.linear_parameters / GIB) and copy > 1
+    for step, name, value in (("grpo", "batch_size", 64), ("model", "precision", "4bit"), ("model", "engine", "trl")):
+        told = estimate_grpo(with_values(recipe, {(step, name): value}), BILLION, gpu(24))
+        assert "Copy of the weights" not in [one.name for one in told.bars]
 
 
 def estimated(facts: ModelFacts, model: dict[str, object], batch: int, stage: str) -> float:

@@ -10,13 +10,11 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from pipeline.dataset.chat import model_folder
+from pipeline.engine_choice import samples_from_sums
 from pipeline.engines.unsloth_sums import (
-    SWITCH,
     SamplesFromSums,
     name_no_adapter,
     sums_in_place,
-    wants_sums,
     without_adapters,
 )
 from pipeline.engines.vllm_weights import summed_weights
@@ -110,7 +108,7 @@ def test_a_vllm_with_other_weights_is_refused_before_anything_changes() -> None:
     layer = next(module for module in model.modules() if isinstance(module, LoraLayer)).get_base_layer()
     layer.weight = torch.nn.Parameter(layer.weight.clone(), requires_grad=False)
     base = llm.read()
-    with pytest.raises(EngineError, match=SWITCH), sums_in_place(model, llm):
+    with pytest.raises(EngineError, match="engine trl"), sums_in_place(model, llm):
         raise AssertionError("it must not sample")
     assert same(llm.read(), base) and llm.resets == 0
 
@@ -157,16 +155,10 @@ def test_vllm_is_made_without_adapters_only_meanwhile(monkeypatch: pytest.Monkey
     assert vllm.LLM is LLM
 
 
-def test_it_is_off_and_for_small_bases_in_16_bits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = model_folder("tiny")
-    monkeypatch.delenv(SWITCH, raising=False)
-    assert not wants_sums(ModelStep(), folder)
-    monkeypatch.setenv(SWITCH, "1")
-    assert wants_sums(ModelStep(), folder)
-    other = SimpleNamespace(model_type="gemma3_text", parameters=1)
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.engines.unsloth_sums.read_facts", lambda folder: other)
-        assert not wants_sums(ModelStep(), folder)
-    assert not any(wants_sums(ModelStep(precision=precision), folder) for precision in ("8bit", "4bit", "fp8"))
-    monkeypatch.setattr("pipeline.engines.unsloth_sums.LARGEST", 1000)
-    assert not wants_sums(ModelStep(), folder)
+def test_for_known_small_bases_in_16_bits_alone() -> None:
+    step = ModelStep()
+    assert samples_from_sums(step, "llama", 1_073_809_408)
+    assert not samples_from_sums(step, "gemma3_text", 1_073_809_408)
+    assert not any(samples_from_sums(step, "llama", parameters) for parameters in (0, 1_300_000_000))
+    assert not any(samples_from_sums(ModelStep(precision=precision), "llama", 135_000_000)
+                   for precision in ("8bit", "4bit", "fp8"))
