@@ -1,11 +1,11 @@
 """Sampling with Unsloth from sums, without an adapter in every request.
 
-Unsloth's vLLM and the trainer hold the base's weights together, so vLLM adds the adapter's small products to every
-token, which takes longer than sampling itself with a small model (docs/gpu-benchmarks.md). Here the shared weights hold
-their sums with the adapter while vLLM samples, rounded as TRL's vLLM gets them (`vllm_weights`), and before anything
-learns the base's own come back bit for bit from a copy. Such a vLLM needs no adapters at all, so it has less to record
-and to compile at its start. Unsloth can do the same by itself (UNSLOTH_VLLM_MERGED_ROLLOUT), but rounds to the nearest
-value, which loses most of a small update (docs/benchmarks.md). For which models: `engine_choice.samples_from_sums`.
+Unsloth's vLLM and the trainer hold the base's weights together, so vLLM would add the adapter's small products to every
+token: a third of the time of sampling from a small model (docs/gpu-benchmarks.md). Here the shared weights hold their
+sums with the adapter while vLLM samples, rounded as TRL's vLLM gets them (`vllm_weights`), and before anything learns
+the base's own come back bit for bit from a copy. Such a vLLM needs no adapters at all, so it has less to record and to
+compile at its start. Unsloth can do the same by itself (UNSLOTH_VLLM_MERGED_ROLLOUT), but rounds to the nearest value,
+which loses most of a small update (docs/benchmarks.md). For which models: `engine_choice.samples_from_sums`.
 """
 
 import contextlib
