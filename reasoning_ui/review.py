@@ -16,6 +16,10 @@ from pipeline.recipe import Recipe
 
 SPACE_WARNING = ("This Space has no lasting storage: when it sleeps or restarts, all runs are erased. Download what "
                  "you want to keep from the Export tab, or give the Space storage at /data.")
+# A part has the same colour (`rs-bar-N` in app.css) in every stage; those that share one are never in the same bar.
+BAR_COLOURS = {"Weights": 0, "Adapter and optimizer": 1, "Runtime": 2, "Activations": 3, "Token scores": 4,
+               "vLLM weights": 5, "vLLM KV cache": 6, "KV cache": 6, "vLLM, in turns": 6, "CUDA graphs": 7,
+               "Copy of the weights": 7}
 
 
 def problems_html(problems: Sequence[str], doubts: Sequence[str] = ()) -> str:
@@ -115,11 +119,11 @@ def bars_html(estimate: Estimate) -> str:
     """One stage's memory as a stacked bar with a legend; the outline, or a mark, is what the device has."""
     scale = max(estimate.capacity_gib, estimate.total_gib, 1e-9)
     pieces, legend = [], []
-    for i, bar in enumerate(estimate.bars):
-        width = 100 * bar.gib / scale
-        pieces.append(f'<span class="rs-bar rs-bar-{i % 8}" style="width:{width:.2f}%" '
+    for bar in estimate.bars:
+        colour, width = f"rs-bar-{BAR_COLOURS[bar.name]}", 100 * bar.gib / scale
+        pieces.append(f'<span class="rs-bar {colour}" style="width:{width:.2f}%" '
                       f'title="{escape(bar.name)}: {_gib(bar.gib)}"></span>')
-        legend.append(f'<li><i class="rs-bar-{i % 8}"></i><span>{escape(bar.name)}</span> <b>{_gib(bar.gib)}</b>'
+        legend.append(f'<li><i class="{colour}"></i><span>{escape(bar.name)}</span> <b>{_gib(bar.gib)}</b>'
                       f'<small>{escape(bar.why)}</small></li>')
     if estimate.total_gib > estimate.capacity_gib:
         pieces.append(f'<i class="rs-limit" style="left:{100 * estimate.capacity_gib / scale:.2f}%" title="What there '

@@ -18,9 +18,10 @@ from pipeline.model_facts import ModelFacts
 from pipeline.recipe import DataStep, ModelStep, Recipe
 from pipeline.studio_home import StudioHome
 from reasoning_ui import checks, train_tab
+from reasoning_ui.review import bars_html
 from reasoning_ui.shared import choices_of
 from reasoning_ui.training_form import from_store
-from tests.app.test_memory import PACKAGES, QWEN
+from tests.app.test_memory import BILLION, PACKAGES, QWEN, gpu
 
 H200 = Gpu(0, "NVIDIA H200", 139.8, 0.4, (9, 0))
 GOOD = Hardware(32, 128, 100, (H200,), "580.95.05", None, PACKAGES | {"unsloth_zoo": "2026.10.7"})
@@ -191,3 +192,15 @@ def test_a_model_that_cannot_be_trained_is_refused_with_what_would_work(
     shown = page(shared, RECIPE)
     assert "Change this before training:" in shown["problems"]
     assert "in 16bit; the GPU has 12.0 GiB: choose 4bit, in which they take" in shown["problems"]
+
+
+@pytest.mark.parametrize("model", [{"engine": "unsloth"}, {"engine": "trl"}, {"engine": "trl", "vllm_sleep": True},
+                                   {"engine": "trl", "fast_inference": False}])
+def test_a_part_of_the_memory_has_one_colour_in_both_stages_and_no_other_part_has_it(model: dict[str, Any]) -> None:
+    recipe = Recipe.parse({"model": model, "grpo": {"batch_size": 2, "num_generations": 2}})
+    activations = set()
+    for estimate in [*estimates(recipe, BILLION, gpu(80)), *estimates(recipe, BILLION, Hardware(2, 24, 20))]:
+        parts = dict(re.findall(r'<i class="(rs-bar-\d)"></i><span>([^<]+)', bars_html(estimate)))
+        assert list(parts.values()) == [bar.name for bar in estimate.bars]
+        activations |= {colour for colour, name in parts.items() if name == "Activations"}
+    assert len(activations) == 1
