@@ -78,8 +78,8 @@ def engine_problems(model: ModelStep, hardware: Hardware) -> list[str]:
 
 
 def samples_from_sums(model: ModelStep, model_type: str, parameters: int) -> bool:
-    """Whether vLLM samples from sums of the base and the adapter, as TRL's does, where Unsloth trains such a model; for
-    others the adapter is in every request (`pipeline.engines.unsloth_sums`)."""
+    """Whether vLLM samples from sums of the base and the adapter, as TRL's does, where Unsloth trains such a model
+    (`pipeline.engines.unsloth_sums`); otherwise the adapter is in every request."""
     return model.precision == "16bit" and model_type in SUMMED_FAMILIES and 0 < parameters <= SUMMED_PARAMETERS
 
 

@@ -33,8 +33,8 @@ CONSTANTS = {
     "unsloth_layer": 0.75,  # of a layer's activations, with its kernels; the layers' inputs go to the machine's memory
     "keep_free": 0.08,  # share of the device left for fragmentation
 }
-# Up to this size `auto` prefers TRL with vLLM to Unsloth: its steps take as long, and with warm caches it starts
-# sooner; SFT takes six times the memory. At a billion Unsloth's steps are faster, too (docs/gpu-benchmarks.md).
+# Up to this size `auto` prefers TRL with vLLM to Unsloth, not clearly faster there and tried less; SFT takes six times
+# the memory. At a billion Unsloth's steps are faster (docs/gpu-benchmarks.md).
 SMALL_PARAMETERS = 200_000_000
 LEAST_AT_ONCE = 2  # answers that vLLM must be able to hold
 VLLM_TOKENS = 8192  # that vLLM works on at once when it measures itself at its start
@@ -193,10 +193,10 @@ def choose_engine(recipe: Recipe, facts: ModelFacts, hardware: Hardware) -> Choi
     with_trl, with_unsloth = (_fits_with(recipe, engine, facts, empty) for engine in ("trl", "unsloth"))
     size = f"up to {SMALL_PARAMETERS / 1e6:.0f} million parameters"
     if with_unsloth and not with_trl:
-        return replace(found, why="Unsloth with vLLM, on one GPU: TRL starts sooner with a model of "
-                       f"{size}, but would need more memory than this GPU has")
-    return replace(found, engine="trl", why="TRL with vLLM, because it starts sooner than Unsloth and is no slower "
-                   f"with a model of {size}")
+        return replace(found, why=f"Unsloth with vLLM, on one GPU: TRL, which was tried more with models of {size}, "
+                       "would need more memory than this GPU has")
+    return replace(found, engine="trl", why=f"TRL with vLLM: it was tried more with models of {size}, and Unsloth is "
+                   "not clearly faster there")
 
 
 # ------------------------------------------------------------------------------------------------------------------

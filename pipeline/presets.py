@@ -26,8 +26,8 @@ def gsm8k_recipe(seed: int = 1, model: str = "HuggingFaceTB/SmolLM2-135M-Instruc
     learning step. Only right answers and the format are rewarded: a reward for near numbers would speak in many more
     groups than the right answers do, and drown them; one for equations that hold was learnt by writing one equation
     that has nothing to do with the question. A little less variety than the model's own (temperature 0.8) finds more
-    right answers. SFT is a warm-up: 3,000 worked solutions, seen twice. The engine is the one with which a model of
-    this size was faster. What was tried, and what came of it: docs/gpu-benchmarks.md.
+    right answers. SFT is a warm-up: 3,000 worked solutions, seen twice. The engine is the one that this was
+    found with. What was tried, and what came of it: docs/gpu-benchmarks.md.
     """
     return Recipe(
         name=f"GSM8K, small model (seed {seed})",

@@ -88,7 +88,7 @@ class UnslothEngine(TrlEngine):
             args.epsilon, args.beta = recipe.grpo.epsilon, recipe.grpo.beta
             args.epsilon_high = recipe.grpo.epsilon_high
             args.scale_rewards = recipe.rewards.scale
-            args.vllm_importance_sampling_correction = sums  # otherwise its vLLM shares the weights; off is its default
+            args.vllm_importance_sampling_correction = sums  # off is Unsloth's default
             trainer = (SummingGRPOTrainer if sums else RecordedGRPOTrainer)(
                 model=peft_model, processing_class=tokenizer, args=args,
                 reward_funcs=[named(label) for label in rewards.labels],

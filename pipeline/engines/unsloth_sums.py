@@ -18,7 +18,6 @@ from peft.tuners.lora import LoraLayer
 from pipeline.engines.vllm_weights import model_inside, sum_with_adapters
 from pipeline.errors import EngineError
 
-REMEDY = "Resume the run, or start it again with the engine trl."
 ADAPTER_OPTIONS = ("enable_lora", "max_loras", "max_lora_rank", "lora_target_modules")
 
 
@@ -76,7 +75,7 @@ def sums_in_place(model: Any, llm: Any) -> Iterator[None]:
                 weight.copy_(sum_with_adapters(layer, weight, generator))
             _finished(weights)
         if not llm.reset_prefix_cache():  # which it refuses while an answer is open
-            raise EngineError(f"vLLM is still at work on earlier answers. {REMEDY}")
+            raise EngineError("vLLM is still at work on earlier answers. Resume the run.")
         yield
     finally:
         with torch.inference_mode():
@@ -90,7 +89,7 @@ def _assert_shared(weights: list[torch.Tensor], llm: Any) -> None:
     read = {weight.untyped_storage().data_ptr() for weight in model_inside(llm).parameters()}
     if any(weight.untyped_storage().data_ptr() not in read for weight in weights):
         raise EngineError("vLLM does not read the weights that Unsloth trains beside, so it would sample from the base "
-                          f"alone. {REMEDY}")
+                          "alone. Duplicate the run and choose the engine trl.")
 
 
 def _finished(weights: list[torch.Tensor]) -> None:

@@ -35,7 +35,7 @@ def graph_sizes(answers: int, largest: int = LARGEST_GRAPH) -> list[int]:
 
 def graphs_alone(answers: int) -> dict[str, Any]:
     """vLLM's `compilation_config` without torch.compile: the recorded graphs hold vLLM's own kernels. Each is recorded
-    once, for requests with an adapter, which a trainer's all have."""
+    once: where a trainer's vLLM has adapters, all its requests do."""
     return {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": graph_sizes(answers),
             "cudagraph_specialize_lora": False}
 
