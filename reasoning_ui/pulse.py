@@ -5,8 +5,8 @@
 Each event of a `gr.Timer` makes Gradio walk through all components for every output of every listener: with five
 listeners that kept half a core busy in an idle browser. This component asks Python once a second with one small
 request, and fires at once when a run's state changed (started, stopped, another stage), every 5 seconds while one only
-goes on (20 on the Live tab, which has its own way), and not at all while nothing happens or nobody looks. It is used
-like a timer: `pulse(home).tick(…)`.
+goes on (20 on the Live tab, which has its own way), and not at all while nothing happens or nobody looks. A question
+without an answer is given up after `window.studio.patience` seconds. It is used like a timer: `pulse(home).tick(…)`.
 
 Every output of every listener costs the browser a walk through all components, twice; a listener of each tab on "the
 tab changed" made a click on a tab take seconds. So for each tab there are events that fire only while it is the open
@@ -38,17 +38,19 @@ let here = "start";
 const fire = name => { if (names.includes(name)) trigger(name); };
 window.studio = {
   fire,
+  patience: 20,
   opened: tab => { here = document.body.dataset.tab = tab || "start"; fire("open_" + here); },
   changed: () => fire("changed_" + here),
 };
 document.body.dataset.tab = here;
-let states = null, progress = null, fired = 0, asking = false;
+let states = null, progress = null, fired = 0, asked = 0;
 async function beat() {
   if (!element.isConnected) return clearInterval(timer);
-  if (document.hidden || asking) return;
-  asking = true;
+  if (document.hidden || asked && performance.now() - asked < 1000 * window.studio.patience) return;
+  const mine = asked = performance.now();
   const now = await server.pulse({}).catch(() => null);
-  asking = false;
+  if (mine !== asked) return;  // it was given up, and another has been asked since
+  asked = 0;
   if (!now) return;
   const late = performance.now() - fired > (here === "live" ? 20000 : 5000);
   if (now[0] === states && (now[1] === progress || !late)) return;

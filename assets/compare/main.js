@@ -42,7 +42,7 @@ const START = { kind: "all", cell: "", search: "", sort: "number", page: 1 };
 
 class Compare {
   constructor(page, root, dom, Chart) {
-    Object.assign(this, { page, root, dom, server: page.server, run: "", benchmark: "", way: "", seen: "", drawn: "", asked: 0 });
+    Object.assign(this, { page, root, dom, server: page.server, run: "", benchmark: "", way: "", seen: "", drawn: "", asked: 0, patience: 20 });
     this.chosen = { ...START };
     root.innerHTML = FRAME;
     this.body = this.part(".cmp-body");
@@ -112,7 +112,8 @@ class Compare {
       while (this.again) {
         this.again = false;
         const chosen = { ...this.chosen }, { run, benchmark, way, seen, drawn } = this;
-        const answer = await this.ask("compare_look", { seen, drawn, ...chosen });
+        const answer = await this.dom.inTime(this.ask("compare_look", { seen, drawn, ...chosen }), this.patience);
+        if (answer === undefined) { this.again = true; continue; }
         const same = run === this.run && benchmark === this.benchmark && way === this.way && seen === this.seen;
         if (same && answer) this.take(answer, chosen);
         else if (run === this.run && this.refused) this.clear();  // deleted in another window: what it showed is no more

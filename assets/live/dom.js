@@ -15,6 +15,12 @@ export function tell(node, text) {  // a live region is read aloud at every chan
   if (node.textContent !== text) node.textContent = text;
 }
 
+// What the server answers; undefined when nothing came for so long: a network may drop what is under way without a word,
+// and who waits for it waits for ever.
+export function inTime(answer, seconds) {
+  return Promise.race([answer, new Promise(give => setTimeout(give, 1000 * seconds))]);
+}
+
 export function stylesheet(href) {
   if (![...document.styleSheets].some(sheet => sheet.href === href)) {
     document.head.append(el("link", { rel: "stylesheet", href }));

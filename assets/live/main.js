@@ -39,7 +39,7 @@ class Live {
   constructor(page, root, dom) {
     Object.assign(this, { page, root, dom, server: page.server, settings: page.settings });
     this.run = ""; this.others = []; this.have = {}; this.view = "curves"; this.runs = {}; this.state = "none";
-    this.stages = []; this.timer = 0; this.asking = false;
+    this.stages = []; this.timer = 0; this.asking = false; this.patience = 20;
   }
 
   start() {
@@ -148,7 +148,7 @@ class Live {
     if (this.view === "log") seen.log = this.log.end;
     const started = performance.now();
     this.asking = true; this.again = false;
-    const answer = await this.ask("live_show", seen);
+    const answer = await this.dom.inTime(this.ask("live_show", seen), this.patience);
     this.asking = false;
     this.root.querySelector(".live-lost").hidden = !!answer;
     if (!answer) { this.again = false; return this.next(TICK_LOST); }
