@@ -40,7 +40,6 @@ def build(shared: Shared, tab: gr.Tab) -> None:
         elem_id="compare", server_functions=compare_calls.server_functions(shared.home))
     build_more(shared, tab)
     gr.on([shared.timer.open_compare, shared.timer.changed_compare], None, shared.run, page, js="run => run", **QUIET)
-    shared.timer.tick_compare(None, None, None, js="() => { window.studioCompare?.look(); }", **QUIET)
     shared.demo.load(_warm_up, None, None, **QUIET)
 
 

@@ -11,7 +11,9 @@ without an answer is given up after `window.studio.patience` seconds. It is used
 Every output of every listener costs the browser a walk through all components, twice; a listener of each tab on "the
 tab changed" made a click on a tab take seconds. So for each tab there are events that fire only while it is the open
 one: `open_data` when it opens, `changed_data` when a shared choice changes, `tick_data` with each tick. The page's own
-scripts fire them through `window.studio`: `opened(tab)`, `changed()` and `fire(name)`.
+scripts fire them through `window.studio`: `opened(tab)`, `changed()` and `fire(name)`. A script that asks Python itself
+hears a tick as the document's event `studio-tick`, with the open tab: Gradio calls the listeners of an event one after
+the other, and one whose answer is lost would keep it from those behind it.
 """
 
 import hashlib
@@ -56,6 +58,7 @@ async function beat() {
   if (now[0] === states && (now[1] === progress || !late)) return;
   [states, progress] = now;
   fired = performance.now();
+  document.dispatchEvent(new CustomEvent("studio-tick", { detail: here }));
   trigger("tick");
   fire("tick_" + here);
 }

@@ -9,6 +9,7 @@ export async function mount(page) {
   const compare = new Compare(page, root, dom, Chart);
   root.compare = window.studioCompare = compare;
   page.watch("value", () => compare.look(page.run()));
+  document.addEventListener("studio-tick", tick => { if (tick.detail === "compare" && root.isConnected) compare.look(); });
   compare.look(page.run() || new URLSearchParams(location.search).get("run") || "");
 }
 

@@ -1,10 +1,12 @@
 """A network that drops a request without a word: what asks again and again must not wait for that answer for ever."""
 
+import re
 from typing import Any
 
 from playwright.sync_api import expect
 
-from pipeline import jobs
+from pipeline import jobs, locks
+from pipeline.seeds import another_seed
 from pipeline.studio_home import StudioHome
 from tests.browser.conftest import open_run
 from tests.browser.test_compare import home, open_tab, url  # noqa: F401  the finished run and the app that shows it
@@ -43,6 +45,21 @@ def test_compare_asks_again(page: Any, url: str) -> None:  # noqa: F811
     page.evaluate("() => { studioCompare.patience = 0.5; studioCompare.look().then(() => { window.looked = true; }); }")
     page.wait_for_function("() => window.looked", timeout=15_000)
     assert len(lost) == 1
+
+
+def test_compare_hears_of_a_change_though_no_listener_of_gradio_is_answered(
+        page: Any, url: str, home: StudioHome) -> None:  # noqa: F811
+    open_tab(page, url, "Compare")
+    sentences = page.locator("#compare-sentences")
+    expect(sentences).to_contain_text("This is one training run")
+    unanswered: list[Any] = []
+    page.route(re.compile("gradio_api/(queue/join|run/)"), lambda route: unanswered.append(route))
+    with locks.holding(home.device_lock("cpu")):  # so that the run waits, and one thing changes
+        run = jobs.start(home, another_seed(home, "demo-run"))
+        expect(sentences).to_contain_text("Seed 2 is being trained or waiting", timeout=15_000)
+        jobs.stop(home, run)
+    jobs.delete(home, run)
+    assert unanswered
 
 
 def test_live_asks_again(page: Any, url: str) -> None:  # noqa: F811
